@@ -1,0 +1,9 @@
+"""Model families: Flax modules called as `module(images, hyper, train=...)`, each built from a static `Spec`."""
+
+from fmnist_jax.models.cnn import CNN
+from fmnist_jax.models.mlp import MLP
+from fmnist_jax.models.spec import ConvBlock, DenseLayer, Spec, feature_shapes, forward_flops
+
+MODELS = {"cnn": CNN, "mlp": MLP}
+
+__all__ = ["CNN", "MLP", "MODELS", "ConvBlock", "DenseLayer", "Spec", "feature_shapes", "forward_flops"]

@@ -1,0 +1,44 @@
+"""One ConvNet family that covers the five studies by its fields."""
+
+from flax import linen as nn
+
+from fmnist_jax import layers
+from fmnist_jax.models.mlp import DenseHead
+from fmnist_jax.models.spec import Spec
+
+
+class CNN(nn.Module):
+    """Convolution blocks, then dense layers. Batch-norm statistics are in the collection `batch_stats`."""
+
+    spec: Spec
+
+    @nn.compact
+    def __call__(self, images, hyper, *, train: bool):
+        """images [B, H, W, C] float32 -> logits [B, classes]."""
+        features = images
+        for i, block in enumerate(self.spec.blocks):
+            features = layers.Conv(
+                block.filters,
+                block.kernel,
+                block.stride,
+                block.padding,
+                self.spec.conv_method,
+                self.spec.kernel_init,
+                self.spec.bias_init,
+                name=f"conv_{i}",
+            )(features, hyper)
+            for part in self.spec.order:
+                if part == "activation":
+                    features = layers.ACTIVATIONS[block.activation](features, hyper.leaky_slope)
+                elif part == "pool":
+                    features = layers.POOLINGS[block.pool](features, block.pool_size)
+                elif block.norm == "batch":
+                    features = nn.BatchNorm(
+                        use_running_average=not train,
+                        momentum=hyper.norm_momentum,
+                        epsilon=hyper.norm_epsilon,
+                        name=f"norm_{i}",
+                    )(features)
+            if train and block.dropout:
+                features = layers.dropout(self.make_rng("dropout"), features, hyper.dropout[i])
+        return DenseHead(self.spec, name="head")(features.reshape(len(features), -1), hyper, train=train)

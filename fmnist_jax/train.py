@@ -1,0 +1,169 @@
+"""One run as pure functions: `make_train(static) -> (init, segment, evaluate)`. No I/O, no population.
+
+All randomness is a function of (seed, step): init, data order, dropout and augmentation fold different constants into
+the run's key, so a state needs no generator and a resumed run draws what an uninterrupted one would.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fmnist_jax import augment, losses, metrics, models, optim, schedules
+from fmnist_jax.data import splits
+from fmnist_jax.experiment import Hyper, Static
+
+_INIT, _ORDER, _DROPOUT, _AUGMENT = range(4)
+
+
+class TrainSums(NamedTuple):
+    """Running sums over the training batches since the last evaluation, as each batch was when it was trained on."""
+
+    loss: jax.Array  # [] float32, sum of batch means
+    correct: jax.Array  # [] int32
+    steps: jax.Array  # [] int32
+
+    @classmethod
+    def zeros(cls) -> "TrainSums":
+        """Nothing seen yet."""
+        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+
+
+class State(NamedTuple):
+    """All that a run is between two steps; a pytree of arrays."""
+
+    step: jax.Array  # [] int32
+    seed: jax.Array  # [] uint32
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    sums: TrainSums
+    diverged_at: jax.Array  # [] int32: the first step whose loss or update was not finite, -1 while there is none
+
+
+class Train(NamedTuple):
+    """The functions of one run."""
+
+    init: Any  # (seed [] uint32, hyper) -> State
+    order: Any  # (seed, epoch [] int32, indices [n] int32, size [] int32) -> [n] int32
+    segment: Any  # (state, hyper, images, labels, order, num_steps) -> state
+    evaluate: Any  # (state, hyper, images, labels, indices [m] int32, size) -> (metrics.Sums, predictions [m] int32)
+
+
+def make_train(static: Static) -> Train:
+    """The pure functions of every run that shares `static`.
+
+    images [N, H, W, C] uint8 and labels [N] int32 are the whole set; a run sees the part its indices name. A segment
+    stays within one epoch, whose order it is given; num_steps is traced, so segments of any length share one program.
+    """
+    module = models.MODELS[static.model.family](static.model)
+
+    def init(seed, hyper: Hyper) -> State:
+        image = jnp.zeros((1, *static.image_shape), jnp.float32)
+        variables = module.init(_key(seed, _INIT), image, hyper, train=False)
+        params = variables["params"]
+        return State(
+            step=jnp.int32(0),
+            seed=jnp.asarray(seed, jnp.uint32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optim.transform(static.optimizer, hyper.optimizer, nesterov=static.nesterov).init(params),
+            sums=TrainSums.zeros(),
+            diverged_at=jnp.int32(-1),
+        )
+
+    def order(seed, epoch, indices, size):
+        return splits.order(jax.random.fold_in(_key(seed, _ORDER), epoch), indices, size)
+
+    def step(state: State, hyper: Hyper, images, labels) -> State:
+        inputs = augment.to_float(images)
+        if static.augment:
+            key = jax.random.fold_in(_key(state.seed, _AUGMENT), state.step)
+            inputs = augment.augment(static.augment, key, inputs, hyper.augment)
+        inputs = augment.standardise(inputs, hyper.mean, hyper.std)
+        dropout_key = jax.random.fold_in(_key(state.seed, _DROPOUT), state.step)
+
+        def mean_loss(params):
+            logits, updated = module.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                inputs,
+                hyper,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
+            loss = losses.per_example(static.loss, logits, labels, hyper.smoothing).mean()
+            return loss, (logits, updated.get("batch_stats", {}))
+
+        (loss, (logits, batch_stats)), grads = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+        transform = optim.transform(static.optimizer, hyper.optimizer, nesterov=static.nesterov)
+        direction, opt_state = transform.update(grads, state.opt_state, state.params)
+        rate = schedules.rate(
+            static.schedule,
+            state.step,
+            hyper.schedule,
+            total_steps=static.total_steps,
+            steps_per_epoch=static.steps_per_epoch,
+        )
+        params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+        correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
+        return state._replace(
+            step=state.step + 1,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            sums=TrainSums(state.sums.loss + loss, state.sums.correct + correct, state.sums.steps + 1),
+            diverged_at=_first(state.diverged_at, state.step, jnp.isfinite(loss)),
+        )
+
+    def segment(state: State, hyper: Hyper, images, labels, order, num_steps) -> State:
+        def body(_, state):
+            start = (state.step % static.steps_per_epoch) * static.batch_size
+            batch = lax.dynamic_slice_in_dim(order, start, static.batch_size)
+            return step(state, hyper, images[batch], labels[batch])
+
+        return lax.fori_loop(0, num_steps, body, state)
+
+    def evaluate(state: State, hyper: Hyper, images, labels, indices, size):
+        batch = min(static.eval_batch_size, len(indices))
+        batches = -(-len(indices) // batch)
+        padded = jnp.pad(indices, (0, batches * batch - len(indices))).reshape(batches, batch)
+        counted = (jnp.arange(batches * batch) < size).reshape(batches, batch)
+
+        def body(sums, xs):
+            chosen, mask = xs
+            inputs = augment.standardise(augment.to_float(images[chosen]), hyper.mean, hyper.std)
+            variables = {"params": state.params, "batch_stats": state.batch_stats}
+            logits = module.apply(variables, inputs, hyper, train=False)
+            loss = losses.per_example(static.loss, logits, labels[chosen])
+            sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
+            return sums, jnp.argmax(logits, -1).astype(jnp.int32)
+
+        sums, predictions = lax.scan(body, metrics.zeros(static.model.classes), (padded, counted))
+        return sums, predictions.reshape(-1)[: len(indices)]
+
+    return Train(init, order, segment, evaluate)
+
+
+def close_segment(state: State) -> State:
+    """The state as the next segment starts from it: training sums at zero, and marked where the last update was not finite.
+
+    Inside a segment a broken update shows in the next step's loss; the last one of a segment has no next step yet.
+    """
+    finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+    return state._replace(sums=TrainSums.zeros(), diverged_at=_first(state.diverged_at, state.step, finite))
+
+
+def param_count(static: Static, hyper: Hyper) -> int:
+    """Parameters of one run, batch-norm statistics included, as Keras counts them."""
+    state = jax.eval_shape(make_train(static).init, jax.ShapeDtypeStruct((), jnp.uint32), hyper)
+    return sum(leaf.size for leaf in jax.tree.leaves((state.params, state.batch_stats)))
+
+
+def _key(seed, use: int):
+    return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def _first(so_far, step, finite):
+    return jnp.where((so_far < 0) & ~finite, step, so_far)

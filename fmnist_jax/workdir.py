@@ -1,0 +1,120 @@
+"""A study's directory: one process at a time, one config for ever."""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import jax
+
+from fmnist_jax import writers
+from fmnist_jax.errors import RunError, UserError
+
+PACKAGES = (
+    "fmnist-jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "ml-collections",
+    "dm-pix",
+    "scipy",
+)
+
+
+@contextlib.contextmanager
+def lock(workdir: Path):
+    """Holds the workdir; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+      UserError: another process has it, named; or it cannot be written.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = open(workdir / "lock", "a+")  # noqa: SIM115 -- closed below; held for the whole study
+    except OSError as error:
+        raise UserError(f"workdir {workdir}: {error.strerror.lower()}; choose another with --workdir=DIR") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise UserError(
+                f"workdir {workdir}: in use by {file.read().strip() or 'another process'}; wait for it, or stop it"
+            ) from None
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        except OSError as error:
+            raise RunError(f"workdir {workdir}: {error.strerror.lower()}") from None
+        yield
+
+
+def claim(workdir: Path, config: dict) -> None:
+    """Writes config.json (flat: dotted key -> value), or holds an older one against it.
+
+    Raises:
+      UserError: the workdir was made with another config; says which keys differ.
+    """
+    path = workdir / "config.json"
+    config = json.loads(json.dumps(config))
+    if not path.exists():
+        writers.write_json(path, config)
+        return
+    try:
+        there = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(
+            f"{path}: not readable as JSON; remove the workdir, or choose another with --workdir=DIR"
+        ) from None
+    differ = [k for k in sorted(config.keys() | there.keys()) if config.get(k, "-") != there.get(k, "-")]
+    if differ:
+        diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config.get(k, '-')!r} now" for k in differ)
+        raise UserError(
+            f"workdir {workdir} holds results of another config ({diff}); choose another with --workdir=DIR"
+        )
+
+
+def environment() -> dict:
+    """What else a result depends on: versions, devices, flags, revision, command."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()],
+        "machine": f"{platform.machine()} {_cpu_model()}, {os.cpu_count()} cores",
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "git": _git("rev-parse", "HEAD") + (" (changed)" if _git("status", "--porcelain", "-uno") else ""),
+        "command": sys.argv,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _git(*arguments: str) -> str:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

@@ -1,0 +1,29 @@
+"""Two virtual devices for every test, as a user's two-core machine has, and a cache of its own."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+jax.config.update("jax_num_cpu_devices", 2)
+
+ROOT = Path(__file__).parent.parent
+REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real data sets; skips where it is not there."""
+    if not (REAL_DATA / "fashion-mnist").is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}")
+    return REAL_DATA
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", os.environ.get("FMNIST_TEST_CACHE") or str(tmp_path_factory.getbasetemp() / "cache")
+    )

@@ -1,0 +1,110 @@
+"""A checkpoint comes back bit for bit, or not at all."""
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+
+from fmnist_jax import checkpoint, train
+
+
+def state(step, runs=2):
+    rng = np.random.default_rng(step)
+    return train.State(
+        step=np.full(runs, step, np.int32),
+        seed=np.arange(runs, dtype=np.uint32),
+        params={"dense": {"kernel": rng.normal(size=(runs, 5, 3)).astype(np.float32)}},
+        batch_stats={},
+        opt_state=(),
+        sums=train.TrainSums(np.zeros(runs, np.float32), np.zeros(runs, np.int32), np.zeros(runs, np.int32)),
+        diverged_at=np.array([-1, 3], np.int32),
+    )
+
+
+def same(a, b):
+    return (
+        a.step.tolist() == b.step.tolist()
+        and np.array_equal(a.params["dense"]["kernel"], b.params["dense"]["kernel"])
+        and a.diverged_at.tolist() == b.diverged_at.tolist()
+        and type(a) is type(b)
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Checkpoints 1, 2 and 3 in a directory."""
+    checkpoints = checkpoint.Checkpoints(tmp_path / "c", keep=2)
+    for step, metric in ((1, 0.9), (2, 0.2), (3, 0.3), (4, 0.4)):
+        checkpoints.save(step, state(step), metric)
+    checkpoints.close()
+    return tmp_path / "c"
+
+
+def test_the_newest_two_and_the_best_are_kept_and_the_newest_comes_back(saved):
+    assert sorted(p.name for p in saved.iterdir() if p.is_dir()) == ["1", "3", "4"]
+    assert sorted(p.name for p in saved.glob("*.json")) == ["1.manifest.json", "3.manifest.json", "4.manifest.json"]
+    step, restored = checkpoint.Checkpoints(saved, 2).restore(state(0))
+    assert step == 4
+    assert same(restored, state(4))
+
+
+def test_nothing_there(tmp_path):
+    assert checkpoint.Checkpoints(tmp_path / "none", 2).restore(state(0)) is None
+
+
+def test_every_file_truncated_flipped_or_deleted_is_noticed_and_the_one_before_used(saved, tmp_path, caplog):
+    names = [p.relative_to(saved) for p in sorted((saved / "4").rglob("*")) if p.is_file()]
+    assert len(names) >= 3
+    for name in [*names, "4.manifest.json"]:
+        for damage in ("truncate", "flip", "delete"):
+            copy = tmp_path / "copy"
+            shutil.copytree(saved, copy)
+            path = copy / name
+            content = bytearray(path.read_bytes())
+            if damage == "delete":
+                path.unlink()
+            elif damage == "truncate":
+                path.write_bytes(content[: len(content) // 2])
+            else:
+                content[len(content) // 2] ^= 1
+                path.write_bytes(content)
+            with caplog.at_level(logging.WARNING, logger="fmnist_jax"):
+                caplog.clear()
+                step, restored = checkpoint.Checkpoints(copy, 2).restore(state(0))
+            assert step == 3, (name, damage)
+            assert same(restored, state(3))
+            assert not (copy / "4").exists()
+            cut_off = (str(name), damage) == ("4.manifest.json", "delete")
+            assert ("set aside" in caplog.text) != cut_off
+            assert (copy / "set_aside").exists() != cut_off
+            shutil.rmtree(copy)
+
+
+def test_a_save_that_was_cut_off_is_removed(saved):
+    (saved / "4.manifest.json").unlink()
+    torn = saved / "5.orbax-checkpoint-tmp-1"
+    torn.mkdir()
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 3
+    assert not torn.exists()
+    assert not (saved / "4").exists()
+
+
+def test_saving_goes_on_after_a_restore(saved):
+    (saved / "4" / "default" / "_METADATA").write_text("{}")
+    checkpoints = checkpoint.Checkpoints(saved, 2)
+    assert checkpoints.restore(state(0))[0] == 3
+    checkpoints.save(4, state(4), 0.5)
+    checkpoints.close()
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 4
+
+
+def test_all_damaged_is_as_none(saved):
+    for manifest in saved.glob("*.manifest.json"):
+        manifest.write_text(json.dumps({"default/x": "0"}))
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0)) is None
+
+
+def test_a_checkpoint_of_another_shape_is_not_used(saved):
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0, runs=3)) is None

@@ -1,0 +1,102 @@
+"""Every bad key or value is refused by name, before anything compiles, with what would be right."""
+
+import dataclasses
+
+import pytest
+from helpers import resolved, tiny
+
+from fmnist_jax import config
+from fmnist_jax.errors import UserError
+
+
+def test_the_default_parses_to_itself():
+    assert config.parse(config.default()) == config.Experiment()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer.name": "adm"}, "optimizer.name='adm': did you mean 'adam'? one of sgd, adam"),
+        ({"optimizer.learning_rate": -1.0}, "optimizer.learning_rate=-1.0: must be above 0"),
+        ({"optimizer.learning_rate": float("nan")}, "optimizer.learning_rate=nan: must be a finite number"),
+        ({"train.batch_size": 0}, "train.batch_size=0: must be at least 1"),
+        ({"train.batch_size": 1.5}, "train.batch_size=1.5: must be a whole number, such as 32"),
+        ({"train.duration": "0 epochs"}, "train.duration='0 epochs': must be more than zero"),
+        ({"train.duration": "ten epochs"}, "train.duration='ten epochs': a number and a unit, such as '500 steps'"),
+        ({"train.duration": "1.5 steps"}, "must be a whole number of steps"),
+        ({"seeds": 0}, "seeds=0: must be at least 1"),
+        ({"dataset.validation_fraction": 1.0}, "dataset.validation_fraction=1.0: must be below 1"),
+        ({"model.activation": ("rulu",)}, "model.activation=('rulu',): did you mean 'relu'?"),
+        ({"model.filters": ("a",)}, "model.filters=('a',): holds an entry of the wrong type"),
+        ({"model.padding": (-1,)}, "model.padding=(-1,): 'same', 'valid' or a number of pixels"),
+        ({"model.dropout": (1.5,)}, "model.dropout=(1.5,): must be at most 1"),
+        ({"augment.ops": ("flipp",)}, "augment.ops=('flipp',): did you mean 'flip'?"),
+        ({"optimizer.momentum": 0.9}, "optimizer.momentum=0.9: nothing reads it, because optimizer.name is 'adam'"),
+        ({"schedule.factor": 0.1}, "schedule.factor=0.1: nothing reads it, because schedule.name is 'constant'"),
+        ({"augment.rotate": 5.0}, "augment.rotate=5.0: nothing reads it, because augment.ops is ()"),
+        ({"model.leaky_slope": 0.2}, "model.leaky_slope=0.2: nothing reads it, because no activation is leaky_relu"),
+        ({"model.init_stddev": 0.2}, "model.init_stddev=0.2: nothing reads it"),
+        (
+            {"model.family": "mlp", "model.pool": ("soft",)},
+            "model.pool=('soft',): nothing reads it, because model.family",
+        ),
+        ({"platform": "abacus"}, "platform='abacus': one of auto, cpu, gpu, tpu"),
+    ],
+)
+def test_refused_by_name(changes, message):
+    c = config.default()
+    with c.ignore_type():
+        c.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as caught:
+        config.parse(c)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest():
+    c = config.default()
+    with c.unlocked():
+        c.model.learning_rate = 0.1
+    with pytest.raises(UserError, match="model.learning_rate: no such key; did you mean optimizer.learning_rate"):
+        config.parse(c)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train__batch_size": 193}, "train.batch_size=193: larger than the training set of 192 images"),
+        ({"augment__ops": ("hue",)}, "augment.ops: 'hue' needs colour images"),
+        ({"model__kernel": (3, 3)}, "needs 1 entry or 1"),
+        ({"model__order": ("pool", "norm")}, "must order 'activation', 'pool' and 'norm', each once"),
+        ({"model__filters": ()}, "a cnn needs one convolution block at least"),
+        ({"schedule__warmup_epochs": 2.0}, "schedule.warmup_epochs=2.0: not shorter than the training of 24 steps"),
+        ({"evaluation__top_k": 11}, "evaluation.top_k=11: there are only 10 classes"),
+        ({"train__duration": "50%"}, "train.duration='50%': a share of itself"),
+    ],
+)
+def test_keys_that_do_not_fit_each_other_or_the_data(changes, message):
+    with pytest.raises(UserError) as caught:
+        resolved(tiny(**changes))
+    assert message in str(caught.value)
+
+
+def test_durations():
+    assert config.steps_of("500 steps", 10) == 500
+    assert config.steps_of("2.5 epochs", 10) == 25
+    assert config.steps_of("10%", 10, 300) == 30
+    assert config.steps_of("0.001 epochs", 10) == 1
+    static, _ = resolved(tiny(train__duration="30 steps", train__eval_every="50%"))
+    assert (static.total_steps, static.eval_every) == (30, 15)
+
+
+def test_every_number_has_limits():
+    """A key without a check would let an impossible value through to the compiler."""
+
+    def walk(cls, prefix=""):
+        for field in dataclasses.fields(cls):
+            if dataclasses.is_dataclass(field.type):
+                yield from walk(field.type, f"{prefix}{field.name}.")
+            elif field.type in (int, float) and field.metadata.get("check") is None:
+                yield prefix + field.name
+
+    assert list(walk(config.Experiment)) == []

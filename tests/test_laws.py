@@ -1,0 +1,223 @@
+"""The promises of DESIGN.md: each a law, each with a test that fails when it is broken."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from helpers import build, mlp, resolved, run_of, same_bits, tiny, trained
+
+from fmnist_jax import config, metrics, population, train
+
+ROOT = Path(__file__).parent.parent
+STEPS = 18  # crosses an epoch of 12 steps
+
+
+@pytest.fixture(scope="module")
+def mapped():
+    """Three mapped runs on one device, trained."""
+    pop, inputs = build(tiny())
+    return trained(pop, inputs, STEPS)
+
+
+def test_law_1_a_mapped_run_has_the_bits_it_has_alone(mapped):
+    pop, inputs = build(tiny(), seeds=(1,))
+    assert same_bits(run_of(trained(pop, inputs, STEPS), 0), run_of(mapped, 1))
+
+
+def test_law_1_a_vmapped_run_is_within_tolerance_of_the_run_alone(mapped):
+    """After 18 steps of a net with batch norm and Adam, which amplify a last bit; 1e-2 of the largest weight is stated in the README."""
+    pop, inputs = build(tiny(), mode="vmap")
+    vmapped = trained(pop, inputs, STEPS)
+    for a, b in zip(jax.tree.leaves(vmapped.params), jax.tree.leaves(mapped.params), strict=True):
+        assert np.abs(a - b).max() <= 1e-2 * np.abs(b).max()
+    pop, inputs = build(tiny(), mode="vmap", seeds=(1,))
+    alone = trained(pop, inputs, 1)
+    pop, inputs = build(tiny(), mode="vmap")
+    among = run_of(trained(pop, inputs, 1), 1)
+    for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(among.params), strict=True):
+        np.testing.assert_allclose(a[0], b, atol=2.5e-3)  # one Adam step is at most the learning rate, either way
+
+
+def test_law_1_seeds_differ(mapped):
+    kernel = mapped.params["conv_0"]["kernel"]
+    assert not np.array_equal(kernel[0], kernel[1])
+
+
+@pytest.mark.parametrize("cut", [5, 12, 17])
+def test_law_2_resumed_equals_uninterrupted(mapped, cut):
+    pop, inputs = build(tiny())
+    host = trained(pop, inputs, cut)  # what a checkpoint holds
+    fresh, inputs = build(tiny())
+    state, step = fresh.put(host), cut
+    while step < STEPS:
+        n = min(STEPS - step, 12 - step % 12)
+        state, step = fresh.segment(state, inputs, step, n), step + n
+    assert same_bits(fresh.get(state), mapped)
+
+
+def test_law_2_the_length_of_a_chunk_changes_nothing(mapped):
+    pop, inputs = build(tiny())
+    assert same_bits(trained(pop, inputs, STEPS, chunk=1), mapped)
+
+
+def test_law_3_one_trace_a_group_and_none_for_a_new_hyper(monkeypatch):
+    traces = []
+    real = train.losses.per_example
+    monkeypatch.setattr(train.losses, "per_example", lambda *a: traces.append(1) or real(*a))
+    base = tiny()
+    hypers = [resolved(base)[1]]
+    for key, value in (("optimizer__learning_rate", 0.1), ("loss__smoothing", 0.2), ("augment__shift", 3.0)):
+        static, hyper = resolved(tiny(**{key: value}))
+        assert static == resolved(base)[0]
+        hypers.append(hyper)
+    pop, inputs = build(base, seeds=(0, 0, 0, 0), hypers=hypers)
+    state = trained(pop, inputs, STEPS, chunk=5)
+    assert len(traces) == 1
+    kernels = state.params["conv_0"]["kernel"]
+    assert all(not np.array_equal(kernels[0], kernels[i]) for i in (1, 2, 3))
+    pop.segment(
+        pop.put(state),
+        population.dataclasses.replace(inputs, hyper=pop.put(jax.tree.map(lambda x: np.stack([x] * 4), hypers[1]))),
+        18,
+        2,
+    )
+    assert len(traces) == 1
+
+
+def test_law_3_every_hyper_leaves_static_alone():
+    """Each traced key, changed, gives the same Static and another Hyper."""
+    everything = {
+        "augment__ops": ("flip", "rotate", "shift", "brightness", "contrast", "noise", "erase"),
+        "model__activation": ("leaky_relu",),
+        "model__kernel_init": "truncated_normal",
+        "model__dropout": (0.1,),
+        "schedule__name": "one_cycle",
+    }
+    static, hyper = resolved(tiny(**everything))
+    changes = {
+        "optimizer__learning_rate": 0.5, "optimizer__b1": 0.5, "optimizer__b2": 0.5, "optimizer__eps": 0.5,
+        "optimizer__weight_decay": 0.5, "schedule__warmup_epochs": 0.5, "schedule__pct_start": 0.5,
+        "schedule__div_factor": 5.0, "schedule__final_div_factor": 5.0, "loss__smoothing": 0.5, "model__dropout": (0.5,),
+        "model__dense_dropout": (0.5,), "model__leaky_slope": 0.5, "model__norm_momentum": 0.5, "model__norm_epsilon": 0.5,
+        "model__init_scale": 0.5, "model__init_stddev": 0.5, "dataset__mean": 0.5, "dataset__std": 0.5,
+        "augment__flip": 0.4, "augment__rotate": 5.0, "augment__shift": 1.0, "augment__brightness": 0.1,
+        "augment__contrast": 0.1, "augment__noise": 0.1, "augment__erase": 0.1, "augment__erase_area": 0.1,
+    }  # fmt: skip
+    for key, value in changes.items():
+        other_static, other_hyper = resolved(
+            tiny(**everything, **{key: value}) if key not in everything else tiny(**{**everything, key: value})
+        )
+        assert other_static == static, key
+        assert not same_bits(other_hyper, hyper), key
+
+
+def test_law_4_more_devices_same_bits(mapped):
+    """Three runs on two devices: one run of padding, and it costs no result."""
+    pop, inputs = build(tiny(), devices=2)
+    assert (pop.mesh.size, pop.width) == (2, 4)
+    assert same_bits(trained(pop, inputs, STEPS), mapped)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 48, 500])
+def test_law_5_every_example_counts_once(batch_size):
+    c = mlp(evaluation__batch_size=batch_size)
+    pop, inputs = build(c)
+    state = pop.call(pop.init, inputs.seeds, inputs.hyper)
+    args = (inputs.images, inputs.labels, inputs.validation, inputs.validation_size)
+    sums, predictions = pop.get(pop.evaluate(state, inputs.hyper, *args))
+    labels = np.asarray(inputs.labels)[192:]
+    assert (sums.count == 48).all()
+    assert (sums.confusion.sum((1, 2)) == 48).all()
+    assert np.array_equal(sums.confusion.sum(2), np.tile(np.bincount(labels, minlength=10), (3, 1)))
+    assert np.array_equal(sums.correct, (predictions == labels).sum(1))
+    assert np.array_equal(metrics.finalise(sums)["accuracy"], (predictions == labels).mean(1).astype(np.float64))
+
+
+def test_law_5_padding_of_a_shorter_fold_does_not_count():
+    c = mlp(evaluation__batch_size=20)
+    pop, inputs = build(c, seeds=(0, 0))
+    sizes = pop.put(np.array([48, 31], np.int32))
+    state = pop.call(pop.init, inputs.seeds, inputs.hyper)
+    sums, _ = pop.get(pop.evaluate(state, inputs.hyper, inputs.images, inputs.labels, inputs.validation, sizes))
+    assert sums.count.tolist() == [48, 31]
+
+
+def test_law_6_nothing_of_the_validation_part_is_trained_on(mapped):
+    """Other pixels in the validation part: the trained bits do not move."""
+    pop, inputs = build(tiny())
+    images = np.array(inputs.images)
+    images[192:] = 255 - images[192:]
+    inputs = population.dataclasses.replace(inputs, images=pop.share(images))
+    assert same_bits(trained(pop, inputs, STEPS), mapped)
+
+
+def test_an_epoch_sees_each_example_once():
+    pop, inputs = build(tiny(train__batch_size=16))
+    run = train.make_train(pop.static)
+    first, second = (
+        np.asarray(run.order(np.uint32(0), epoch, np.arange(192, dtype=np.int32), np.int32(192))) for epoch in (0, 1)
+    )
+    assert np.array_equal(np.sort(first), np.arange(192))
+    assert not np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30, np.inf])
+def test_a_run_that_diverges_leaves_the_others_their_bits(mapped, value):
+    hyper = resolved(tiny())[1]
+    broken = hyper._replace(schedule=hyper.schedule._replace(learning_rate=np.float32(value)))
+    pop, inputs = build(tiny(), hypers=[hyper, broken, hyper])
+    state = trained(pop, inputs, STEPS)
+    assert state.diverged_at.tolist()[::2] == [-1, -1]
+    assert 0 <= state.diverged_at[1] <= 3
+    assert same_bits(run_of(state, 0), run_of(mapped, 0))
+    assert same_bits(run_of(state, 2), run_of(mapped, 2))
+
+
+def test_divergence_in_the_last_step_of_a_segment_is_marked():
+    hyper = resolved(tiny())[1]
+    broken = hyper._replace(schedule=hyper.schedule._replace(learning_rate=np.float32(np.nan)))
+    pop, inputs = build(tiny(), hypers=[broken], seeds=(0,))
+    state = trained(pop, inputs, 1)
+    assert state.diverged_at.tolist() == [-1]
+    closed = pop.get(pop.call(pop.close_segment, pop.put(state)))
+    assert closed.diverged_at.tolist() == [1]
+    assert closed.sums.steps.tolist() == [0]
+
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_law_8_every_config_builds_and_says_what_it_is(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for part in getattr(module, "PARTS", (None,)):
+        checked = config.parse(module.get_config() if part is None else module.get_config(part))
+        assert checked.seeds >= 1
+    for word in ("Source:", "Command:", "Cost:", "Expect:"):
+        assert word in module.__doc__
+
+
+LEAVES = ("errors", "init", "layers", "losses", "metrics", "schedules", "optim", "augment", "stats")
+MAY_IMPORT = {
+    **dict.fromkeys(LEAVES, set()),
+    "layers": {"init"},
+    "train": {"experiment", "data", "models", *LEAVES},
+    "population": {"experiment", "models", "sharding", "train"},
+    "sharding": {"errors"},
+    "terminal": set(),
+    "writers": set(),
+}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_go_one_way(room):
+    text = (ROOT / "fmnist_jax" / f"{room}.py").read_text()
+    imported = set(re.findall(r"^from fmnist_jax\.(\w+)", text, re.M))
+    for names in re.findall(r"^from fmnist_jax import (.+)$", text, re.M):
+        imported |= {name.strip() for name in names.split(",")}
+    assert imported <= MAY_IMPORT[room]

@@ -1,0 +1,108 @@
+"""The layers against XLA's own in float64, torch where it is installed, and numbers worked by hand."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fmnist_jax import layers
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), itertools.product((1, 3, 4), (1, 2), ("same", "valid", 1)))
+def test_patches_equal_lax_conv_and_its_gradients(kernel, stride, padding):
+    images = RNG.normal(size=(2, 9, 8, 3)).astype(np.float32)
+    weights = RNG.normal(size=(kernel, kernel, 3, 4)).astype(np.float32)
+
+    def loss(images, weights, method):
+        out = layers.conv(images, weights, stride=stride, padding=padding, method=method)
+        return jnp.sum(jnp.sin(out)), out
+
+    grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+    (_, ours), (d_images, d_weights) = grad(images, weights, "patches")
+    with jax.enable_x64(True):
+        wide = grad(jnp.asarray(images, jnp.float64), jnp.asarray(weights, jnp.float64), "lax")
+        (_, theirs), (d_images64, d_weights64) = jax.tree.map(np.asarray, wide)
+    assert ours.shape == theirs.shape
+    assert ours.shape[1] == layers.conv_size(9, kernel, stride, padding)
+    for got, want in ((ours, theirs), (d_images, d_images64), (d_weights, d_weights64)):
+        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_same_padding_is_tensorflows():
+    # TensorFlow puts the odd pixel after: 5 wide, kernel 2 -> (0, 1); 28 wide, kernel 4, stride 2 -> (1, 1).
+    assert layers.pads(5, 2, 1, "same") == (0, 1)
+    assert layers.pads(28, 4, 2, "same") == (1, 1)
+    assert layers.pads(28, 3, 1, "same") == (1, 1)
+    assert layers.conv_size(25, 4, 2, "same") == 13
+
+
+WINDOW = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32).reshape(1, 2, 2, 1)
+
+
+def test_pooling_by_hand():
+    e = np.exp([1.0, 2.0, 3.0, 4.0])
+    assert layers.max_pool(WINDOW, 2).item() == 4.0
+    assert layers.average_pool(WINDOW, 2).item() == 2.5
+    assert layers.soft_pool(WINDOW, 2).item() == pytest.approx((e * [1, 2, 3, 4]).sum() / e.sum(), rel=1e-6)
+    assert layers.POOLINGS["none"](WINDOW, 2) is WINDOW
+
+
+def test_soft_pool_does_not_overflow_and_lies_between_average_and_maximum():
+    images = RNG.normal(size=(2, 6, 6, 3)).astype(np.float32)
+    soft = layers.soft_pool(images, 2)
+    assert (soft <= layers.max_pool(images, 2) + 1e-6).all()
+    assert (soft >= layers.average_pool(images, 2) - 1e-6).all()
+    assert np.isfinite(layers.soft_pool(images * 1e4, 2)).all()
+
+
+@pytest.mark.parametrize("pool", ["max", "average", "soft"])
+def test_pooling_cuts_a_ragged_edge(pool):
+    images = RNG.normal(size=(1, 5, 7, 2)).astype(np.float32)
+    out = layers.POOLINGS[pool](images, 2)
+    assert out.shape == (1, 2, 3, 2)
+    assert np.array_equal(out, layers.POOLINGS[pool](images[:, :4, :6], 2))
+
+
+def test_activations_by_hand():
+    x = jnp.array([-2.0, 0.0, 3.0])
+    wanted = {
+        "relu": [0, 0, 3],
+        "leaky_relu": [-0.2, 0, 3],
+        "leaky_relu_as_printed": [0.2, 0, 3],
+        "tanh": np.tanh([-2, 0, 3]),
+        "sigmoid": 1 / (1 + np.exp([2, 0, -3])),
+        "softmax": np.exp([-2, 0, 3]) / np.exp([-2, 0, 3]).sum(),
+        "gelu": [-0.04550026, 0, 2.99595031],  # x * Phi(x)
+        "silu": np.array([-2, 0, 3]) / (1 + np.exp([2, 0, -3])),
+        "none": [-2, 0, 3],
+    }
+    assert wanted.keys() == layers.ACTIVATIONS.keys()
+    for name, values in wanted.items():
+        np.testing.assert_allclose(layers.ACTIVATIONS[name](x, 0.1), values, atol=1e-6, err_msg=name)
+
+
+def test_dropout_keeps_the_mean_and_its_edges():
+    key, ones = jax.random.key(0), jnp.ones((200, 500))
+    for rate in (0.1, 0.5, 0.9):
+        out = np.asarray(jax.jit(layers.dropout)(key, ones, rate))
+        assert set(np.unique(out)) == {0.0, np.float32(1) / np.float32(1 - np.float32(rate))}
+        # Binomial: 5 standard errors of the share of zeros.
+        assert abs((out == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / ones.size)
+    assert np.array_equal(layers.dropout(key, ones, 0.0), ones)
+    assert not layers.dropout(key, ones, 1.0).any()
+
+
+def test_against_torch():
+    torch = pytest.importorskip("torch", reason="torch is in benchmarks/requirements.txt")
+    images = RNG.normal(size=(2, 9, 9, 3)).astype(np.float32)
+    weights = RNG.normal(size=(3, 3, 3, 5)).astype(np.float32)
+    ours = layers.conv(images, weights, stride=2, padding=1, method="patches")
+    planes, kernels = torch.tensor(images).permute(0, 3, 1, 2), torch.tensor(weights).permute(3, 2, 0, 1)
+    theirs = torch.nn.functional.conv2d(planes, kernels, stride=2, padding=1)
+    np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), atol=1e-5)
+    for name, pool in (("max", torch.nn.functional.max_pool2d), ("average", torch.nn.functional.avg_pool2d)):
+        np.testing.assert_allclose(layers.POOLINGS[name](images, 2), pool(planes, 2).permute(0, 2, 3, 1), atol=1e-6)

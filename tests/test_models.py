@@ -1,0 +1,116 @@
+"""The networks of the five papers: parameter counts as printed or worked by hand, shapes, batch norm."""
+
+import importlib.util
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from helpers import resolved, tiny
+
+from fmnist_jax import config, experiment, models, train
+from fmnist_jax.errors import UserError
+
+
+def get_config(name, part=None):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent.parent / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(part) if part else module.get_config()
+
+
+def counts(c, image_shape=(28, 28, 1), classes=10):
+    static, hyper = experiment.resolve(config.parse(c), image_shape, classes, 1000, "patches")
+    state = jax.eval_shape(train.make_train(static).init, jax.ShapeDtypeStruct((), "uint32"), hyper)
+    trained = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return trained, train.param_count(static, hyper)
+
+
+def test_alexander_counts_as_its_summary_prints():
+    assert counts(get_config("cnn")) == (421_834, 422_026)
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("two_conv", 320 + 18_496 + (64 * 14 * 14 * 128 + 128) + 1290),
+        ("one_conv", 320 + (32 * 14 * 14 * 64 + 64) + (64 * 128 + 128) + 1290),
+        ("three_dense", (784 * 64 + 64) + (64 * 128 + 128) + (128 * 256 + 256) + 2570),
+        ("three_conv", 320 + 18_496 + 73_856 + (128 * 14 * 14 * 10 + 10)),
+        ("three_conv_two_pools", 320 + 18_496 + 73_856 + (128 * 7 * 7 * 10 + 10)),
+    ],
+)
+def test_report234591_has_the_dimensions_it_states(part, expected):
+    assert counts(get_config("report234591", part))[1] == expected
+
+
+def test_kunze_and_acosta_and_blagg_by_hand():
+    assert counts(get_config("mlp"))[1] == 784 * 10 + 10 + 10 * 10 + 10
+    kunze_cnn = tiny(model__filters=(15,), model__kernel=(5,), model__padding=("valid",), model__pool=("none",), model__norm=("none",), model__dense=(), model__dense_dropout=())  # fmt: skip
+    assert counts(kunze_cnn)[1] == 25 * 15 + 15 + 24 * 24 * 15 * 10 + 10
+    acosta = tiny(model__filters=(64, 64), model__kernel=(5,), model__pool=("average",), model__norm=("none",), model__dense=(1024,))  # fmt: skip
+    assert counts(acosta)[1] == (25 * 64 + 64) + (25 * 64 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + 10_250
+    # 100 -> conv 50 -> pool 25 -> conv 13 -> pool 6 -> conv 3 -> pool 1
+    convolutions = (16 * 3 * 24 + 24) + (16 * 24 * 48 + 48) + (16 * 48 * 96 + 96)
+    assert counts(get_config("fruits"), (100, 100, 3), 33)[1] == convolutions + (96 * 66 + 66) + (66 * 33 + 33)
+
+
+def test_layer_shapes_of_alexander():
+    static, _ = resolved(get_config("cnn"))
+    assert models.feature_shapes(static.model, (28, 28, 1)) == [(28, 28, 1), (14, 14, 32), (7, 7, 64)]
+    # 2 * (28*28*9*32 + 14*14*9*32*64 + 3136*128 + 1280)
+    assert models.forward_flops(static.model, (28, 28, 1)) == 2 * (225_792 + 3_612_672 + 401_408 + 1280)
+
+
+def test_a_kernel_or_window_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match="model.kernel=30 in block 1: larger than its 28x28"):
+        resolved(tiny(model__kernel=(30,), model__padding=("valid",)))
+    with pytest.raises(UserError, match="model.pool_size=2 in block 6"):
+        resolved(tiny(model__filters=(2,) * 6))
+
+
+def apply(c, images, train_mode):
+    static, hyper = resolved(c)
+    run = train.make_train(static)
+    state = run.init(np.uint32(0), hyper)
+    module = models.MODELS[static.model.family](static.model)
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    rngs = {"dropout": jax.random.key(1)}
+    return state, module.apply(variables, images, hyper, train=train_mode, mutable=["batch_stats"], rngs=rngs)
+
+
+def test_batch_norm_moves_its_statistics_in_training_alone():
+    images = np.random.default_rng(0).normal(size=(64, 28, 28, 1)).astype(np.float32)
+    c = tiny(model__order=("norm", "activation", "pool"), model__norm_momentum=0.9)
+    state, (_, updated) = apply(c, images, True)
+    kernel, bias = state.params["conv_0"]["kernel"], state.params["conv_0"]["bias"]
+    raw = (
+        jax.lax.conv_general_dilated(images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
+    )
+    got = updated["batch_stats"]["norm_0"]
+    np.testing.assert_allclose(got["mean"], 0.1 * raw.mean((0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(got["var"], 0.9 + 0.1 * raw.var((0, 1, 2)), rtol=1e-4)
+    _, (_, untouched) = apply(c, images, False)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(untouched["batch_stats"]), jax.tree.leaves(state.batch_stats), strict=True)
+    )
+
+
+def test_order_of_norm_activation_and_pool_matters():
+    images = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)
+    orders = [("activation", "pool", "norm"), ("norm", "activation", "pool"), ("pool", "norm", "activation")]
+    outs = [apply(tiny(model__order=order, model__dense_dropout=()), images, True)[1][0] for order in orders]
+    assert not np.allclose(outs[0], outs[1])
+    assert not np.allclose(outs[0], outs[2])
+    assert not np.allclose(outs[1], outs[2])
+
+
+def test_dropout_acts_in_training_alone():
+    images = np.random.default_rng(0).normal(size=(8, 28, 28, 1)).astype(np.float32)
+    without = tiny(model__dense_dropout=(), model__norm=("none",))
+    dropped = tiny(model__dense_dropout=(0.9,), model__dropout=(0.5,), model__norm=("none",))
+    logits = [apply(c, images, mode)[1][0] for c in (without, dropped) for mode in (True, False)]
+    assert np.array_equal(logits[0], logits[1])
+    assert np.array_equal(logits[1], logits[3])
+    assert not np.allclose(logits[2], logits[3])
