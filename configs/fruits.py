@@ -1,7 +1,7 @@
 """How accurate is a small stride-2 CNN on photographs of fruit? Fruits-360, 33 classes, 100x100 RGB.
 
-Source: blagg (2020), "Ethanet": 3 x (conv 4x4 stride 2 same, ReLU, 2x2 max-pool) with F, 2F, 4F filters, dense of twice the
-    classes, dropout 0.05; Adam, batch 64, 3 epochs; here F = 24 at a learning rate of 1e-3.
+Source: blagg (2020), "Ethanet": 3 x (conv 4x4 stride 2 same, ReLU, 2x2 max-pool) with F, 2F, 4F filters, dense of
+    twice the classes, dropout 0.05; Adam, batch 64, 3 epochs; here F = 24 at a learning rate of 1e-3.
 Command: python -m fmnist_jax.main --config=configs/fruits.py --config.dataset.data_dir=DIR_WITH_Training_AND_Test
 Cost: see the table in README.md.
 Expect: see the table in README.md.

@@ -57,7 +57,7 @@ class Checkpoints:
         return found
 
     def save(self, step: int, state, metric: float) -> None:
-        """Starts writing `state` (host arrays) as checkpoint `step`; `metric` (larger is better, NaN: none) ranks it."""
+        """Starts writing `state` (host arrays) as checkpoint `step`; a larger `metric` is better, NaN none."""
         self.wait()
         if self._manager is None:
             self._manager = self._open()

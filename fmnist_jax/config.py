@@ -1,7 +1,7 @@
 """What an experiment is: every key, its default and its limits, in one place.
 
-A config file returns `default()` with some keys changed; `parse` turns it into a frozen `Experiment`, or refuses it by
-name. `Static` (what changes the compiled program) and `Hyper` (what does not) are made from it in `fmnist_jax.experiment`.
+A config file returns `default()` with some keys changed; `parse` turns it into a frozen `Experiment`, or refuses it
+by name. `fmnist_jax.experiment` makes `Static` (what changes the compiled program) and `Hyper` (what does not) of it.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""From a checked config and a data set to the two halves of a run: `Static` (the program) and `Hyper` (its traced scalars)."""
+"""From a checked config and a data set to the two halves of a run: `Static`, the program, and `Hyper`, its scalars."""
 
 import dataclasses
 from typing import NamedTuple
@@ -60,7 +60,8 @@ def resolve(
     batch_size = experiment.train.batch_size
     if batch_size > train_size:
         raise UserError(
-            f"train.batch_size={batch_size}: larger than the training set of {train_size} images; take {train_size} or less"
+            f"train.batch_size={batch_size}: larger than the training set of {train_size} images; "
+            f"take {train_size} or less"
         )
     try:
         augment.check(experiment.augment.ops, image_shape[-1])
@@ -77,8 +78,8 @@ def resolve(
     warmup = experiment.schedule.warmup_epochs * steps_per_epoch
     if warmup >= total_steps:
         raise UserError(
-            f"schedule.warmup_epochs={experiment.schedule.warmup_epochs}: not shorter than the training of {total_steps} steps "
-            f"({total_steps / steps_per_epoch:g} epochs)"
+            f"schedule.warmup_epochs={experiment.schedule.warmup_epochs}: not shorter than the training of "
+            f"{total_steps} steps ({total_steps / steps_per_epoch:g} epochs)"
         )
     spec = _spec(experiment.model, classes, conv_method)
     models.feature_shapes(spec, image_shape)  # raises where a kernel does not fit

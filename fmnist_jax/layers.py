@@ -31,7 +31,7 @@ def conv_size(size: int, kernel: int, stride: int, padding: str | int) -> int:
 
 
 def patches(images, kernel: int, stride: int, padding: str | int):
-    """Every kernel-sized window: images [B, H, W, C] -> [B, H', W', kernel * kernel * C], last axis in (row, column, C) order."""
+    """Every kernel-sized window: images [B, H, W, C] -> [B, H', W', kernel * kernel * C], rows before columns."""
     _, height, width, _ = images.shape
     rows, columns = pads(height, kernel, stride, padding), pads(width, kernel, stride, padding)
     padded = jnp.pad(images, ((0, 0), rows, columns, (0, 0)))
@@ -100,7 +100,7 @@ def _weights(layer, shape: Sequence[int], hyper):
 
 
 def _windows(images, size: int):
-    """The size * size strided views whose element-wise reduction is a pooling; a ragged edge is cut, as Keras and PyTorch do."""
+    """The strided views whose element-wise reduction is a pooling; a ragged edge is cut, as Keras and PyTorch do."""
     _, height, width, _ = images.shape
     out_h, out_w = height // size * size, width // size * size
     return [images[:, i:out_h:size, j:out_w:size] for i in range(size) for j in range(size)]
@@ -121,7 +121,7 @@ def average_pool(images, size: int):
 def soft_pool(images, size: int):
     """Softmax-weighted sum of each window (Stergiou et al. 2021, SoftPool, formulas 1-3).
 
-    w_i = exp(a_i) / sum_j exp(a_j); the output is sum_i w_i a_i. Shifted by the window's maximum, so it does not overflow.
+    w_i = exp(a_i) / sum_j exp(a_j); the output is sum_i w_i a_i. jax.nn.softmax keeps it from overflowing.
     """
     stacked = jnp.stack(_windows(images, size))
     return jnp.sum(jax.nn.softmax(stacked, axis=0) * stacked, axis=0)
@@ -145,9 +145,11 @@ ACTIVATIONS = {
 
 
 def dropout(key, inputs, rate):
-    """Inverted dropout with a traced rate in [0, 1]: each value is dropped with probability `rate`, the rest divided by 1 - rate.
+    """Inverted dropout: a value is 0 with probability `rate` (traced, in [0, 1]), else divided by 1 - rate.
 
     flax.linen.Dropout branches in Python on its rate, so it cannot be swept inside one program.
     """
     keep = jax.random.uniform(key, inputs.shape) >= rate
-    return jnp.where(keep, inputs / jnp.maximum(1 - rate, jnp.finfo(inputs.dtype).tiny), 0)
+    # A product, not a quotient: XLA rounds x / y one way or the other depending on what it fuses with.
+    scale = 1 / jnp.maximum(1 - rate, jnp.finfo(inputs.dtype).tiny)
+    return jnp.where(keep, inputs * scale, 0)

@@ -6,9 +6,14 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
+from rich.console import Console
+
+from fmnist_jax import config, errors, session, sharding, study
+from fmnist_jax.data import cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file in configs/, optionally file.py:part.")
 _WORKDIR = flags.DEFINE_string(
@@ -19,10 +24,6 @@ _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the librarie
 
 def main(argv: list[str]) -> int:
     """Runs or resumes the config's study; returns the exit status."""
-    from rich.console import Console
-
-    from fmnist_jax import config, errors, session, sharding, study
-
     absl_logging.set_verbosity(
         absl_logging.INFO if _VERBOSE.value else absl_logging.ERROR
     )  # Orbax tells its life story
@@ -61,8 +62,6 @@ def _one_line(error: Exception) -> str:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with unknown and malformed config keys refused in one line."""
-    from fmnist_jax import config, errors
-
     try:
         for argument in argv[1:]:
             if found := re.match(r"--(?:no)?config\.([\w.]+)", argument):
@@ -87,8 +86,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 def run() -> None:
-    """The console entry: quiet libraries, a persistent compilation cache, then `main`."""
+    """Quiet libraries and a persistent compilation cache, then `main`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if "--verbose" in sys.argv else logging.ERROR)
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)

@@ -1,23 +1,24 @@
-"""A group as one program: stacked runs, vmapped or mapped, spread over the devices of a mesh.
+"""A group of runs trained together: mapped or vmapped, spread over the devices.
 
-Every function takes and returns trees whose leaves have a leading run axis. The axis is padded to a multiple of the
-device count by repeating the last run; what comes off the padding is dropped before anyone sees it.
+Mapped, every run is the same compiled program of one run, dispatched for each run in turn on its device; so a run has
+the same bits alone, among others, and on any number of devices, by construction. (One SPMD program over a mesh would
+not do: XLA runs other passes for two partitions than for one, and last bits move.) Vmapped, the runs of a device are
+one batched program, which fills an accelerator and suits networks too small to keep a core busy.
 """
 
 import dataclasses
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import Mesh, PartitionSpec
 
-from fmnist_jax import experiment, models, sharding, train
+from fmnist_jax import experiment, models, train
 
 # On two AVX-512 cores a vmapped MLP is faster than a mapped one below this size of network, slower above
-# (benchmarks/throughput.py --crossover). On an accelerator a mapped run would leave most of the chip idle.
+# (python -m benchmarks.throughput --crossover). On an accelerator a mapped run would leave most of the chip idle.
 VMAP_BELOW_FLOPS = 200_000
 
 
@@ -35,95 +36,142 @@ def choose_conv(method: str) -> str:
     return "patches" if method == "auto" else method
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Units:
+    """What belongs to the runs: one tree a unit, on the unit's device. A unit is a run (mapped) or a device's runs."""
+
+    parts: list[Any]
+
+    def map(self, function: Callable) -> "Units":
+        """`function` of each unit's tree."""
+        return Units([function(part) for part in self.parts])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shared:
+    """What all runs read: one copy a device."""
+
+    copies: dict[jax.Device, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What the runs of a group read; on the devices."""
+    """What the runs of a group read."""
 
-    seeds: Any  # [R] uint32
-    hyper: Any  # leaves [R, ...]
-    images: Any  # [N, H, W, C] uint8, one copy a device
-    labels: Any  # [N] int32, one copy a device
-    train: Any  # [R, n] int32
-    train_size: Any  # [R] int32
-    validation: Any  # [R, m] int32
-    validation_size: Any  # [R] int32
+    seeds: Units  # [] uint32 a run
+    hyper: Units  # experiment.Hyper a run
+    images: Shared  # [N, H, W, C] uint8
+    labels: Shared  # [N] int32
+    train: Units  # [n] int32 a run
+    train_size: Units  # [] int32 a run
+    validation: Units  # [m] int32 a run
+    validation_size: Units  # [] int32 a run
 
 
 class Population:
-    """The compiled functions of one group of `runs` runs."""
+    """The programs of one group of `runs` runs on `devices`, compiled once each and timed apart."""
 
-    def __init__(self, static: experiment.Static, runs: int, mesh: Mesh, mode: str):
-        self.static, self.runs, self.mesh, self.mode = static, runs, mesh, mode
-        self.width = -(-runs // mesh.size) * mesh.size
+    def __init__(self, static: experiment.Static, runs: int, devices: Sequence[jax.Device], mode: str):
+        self.static, self.runs, self.devices, self.mode = static, runs, list(devices), mode
         self.compile_seconds = 0.0
+        if mode == "map":
+            self.unit_devices = [self.devices[i % len(self.devices)] for i in range(runs)]
+            self.width = None
+        else:
+            self.unit_devices = self.devices
+            self.width = -(-runs // len(self.devices))  # runs of a device; the last device's are padded
         run = train.make_train(static)
-        self.init = self._batched(run.init, (0, 0))
-        self._order = self._batched(run.order, (0, None, 0, 0))
-        self._segment = self._batched(run.segment, (0, 0, None, None, 0, None))
-        self._evaluate = self._batched(run.evaluate, (0, 0, None, None, 0, 0))
-        self.close_segment = self._batched(train.close_segment, (0,))
-        self._orders: tuple[int, Any] = (-1, None)
+        axes = {
+            run.init: (0, 0),
+            run.order: (0, None, 0, 0),
+            run.segment: (0, 0, None, None, 0, None),
+            run.evaluate: (0, 0, None, None, 0, 0),
+            train.close_segment: (0,),
+        }
+        self._run = run
+        self._jitted = {
+            function: jax.jit(function if mode == "map" else jax.vmap(function, in_axes=of_runs))
+            for function, of_runs in axes.items()
+        }
         self._compiled: dict[Any, Any] = {}
+        self._order: tuple[int, Units | None] = (-1, None)
 
-    def _batched(self, function, axes):
-        """`function` over the run axis: arguments whose entry in `axes` is 0 have it, the others are shared."""
+    def put(self, tree) -> Units:
+        """A host tree whose leaves have a leading axis of runs, on the devices."""
+        if self.mode == "map":
+            slices = [jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], tree) for i in range(self.runs)]
+        else:
+            index = np.minimum(np.arange(self.width * len(self.devices)), self.runs - 1)
+            slices = [
+                jax.tree.map(lambda leaf, i=i: np.asarray(leaf)[i], tree) for i in np.split(index, len(self.devices))
+            ]
+        return Units([jax.device_put(part, device) for part, device in zip(slices, self.unit_devices, strict=True)])
 
-        def local(*args):
-            if self.mode == "vmap":
-                return jax.vmap(function, in_axes=axes)(*args)
-            stacked = [a for a, axis in zip(args, axes, strict=True) if axis == 0]
+    def get(self, units: Units):
+        """The tree on the host, with a leading axis of runs; waits for it."""
+        join = np.stack if self.mode == "map" else np.concatenate
+        return jax.tree.map(lambda *leaves: join(leaves)[: self.runs], *jax.device_get(units.parts))
 
-            def one(stacked):
-                own = iter(stacked)
-                return function(*(next(own) if axis == 0 else a for a, axis in zip(args, axes, strict=True)))
-
-            return lax.map(one, stacked)
-
-        specs = tuple(PartitionSpec(sharding.RUN_AXIS) if axis == 0 else PartitionSpec() for axis in axes)
-        return jax.jit(
-            jax.shard_map(
-                local, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec(sharding.RUN_AXIS), check_vma=False
-            )
-        )
-
-    def put(self, tree):
-        """A host tree with leading axis `runs`, padded and spread over the mesh."""
-
-        def one(leaf):
-            leaf = np.asarray(leaf)
-            padding = np.repeat(leaf[-1:], self.width - len(leaf), axis=0)
-            return jax.device_put(np.concatenate([leaf, padding]), sharding.over_runs(self.mesh))
-
-        return jax.tree.map(one, tree)
-
-    def get(self, tree):
-        """The tree on the host as NumPy arrays, padding dropped."""
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: self.runs], jax.device_get(tree))
-
-    def share(self, array):
+    def share(self, array) -> Shared:
         """A host array copied to every device."""
-        return jax.device_put(array, sharding.everywhere(self.mesh))
+        return Shared({device: jax.device_put(array, device) for device in self.devices})
 
-    def segment(self, state, inputs: Inputs, step: int, num_steps: int):
-        """`num_steps` steps from `step` on; the range must stay within one epoch."""
+    def shapes(self, seeds, hyper):
+        """The state as a host tree of empty arrays with a leading axis of runs; what `get` of a state looks like."""
+        one = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], np.asarray(leaf).dtype), (seeds, hyper)
+        )
+        state = jax.eval_shape(self._run.init, *one)
+        return jax.tree.map(lambda leaf: np.empty((self.runs, *leaf.shape), leaf.dtype), state)
+
+    def init(self, inputs: Inputs) -> Units:
+        """The first state of every run."""
+        return self._call(self._run.init, inputs.seeds, inputs.hyper)
+
+    def segment(self, state: Units, inputs: Inputs, step: int, num_steps: int) -> Units:
+        """`num_steps` steps from `step` on; the range must stay within one epoch. Returns without waiting."""
         epoch = step // self.static.steps_per_epoch
         if (step + num_steps - 1) // self.static.steps_per_epoch != epoch:
             raise ValueError(f"steps {step}..{step + num_steps} cross an epoch")
-        if self._orders[0] != epoch:
-            order = self.call(self._order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
-            self._orders = (epoch, order)
-        args = (state, inputs.hyper, inputs.images, inputs.labels, self._orders[1], np.int32(num_steps))
-        return self.call(self._segment, *args)
+        if self._order[0] != epoch:
+            order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
+            self._order = (epoch, order)
+        data = (inputs.images, inputs.labels, self._order[1])
+        return self._call(self._run.segment, state, inputs.hyper, *data, np.int32(num_steps))
 
-    def evaluate(self, state, hyper, images, labels, indices, sizes):
-        """Masked metric sums and predictions [R, m] of every run on its own indices."""
-        return self.call(self._evaluate, state, hyper, images, labels, indices, sizes)
+    def close_segment(self, state: Units) -> Units:
+        """`train.close_segment` of every run."""
+        return self._call(train.close_segment, state)
 
-    def call(self, function, *args):
-        """Calls a jitted function through its ahead-of-time executable, so that compile time is known apart."""
-        key = (function, jax.tree.structure(args), *((jnp.shape(a), jnp.result_type(a)) for a in jax.tree.leaves(args)))
-        if key not in self._compiled:
-            start = time.perf_counter()
-            self._compiled[key] = function.lower(*args).compile()
-            self.compile_seconds += time.perf_counter() - start
-        return self._compiled[key](*args)
+    def evaluate(self, state: Units, hyper: Units, images: Shared, labels: Shared, indices: Units, sizes: Units):
+        """Masked metric sums and predictions [m] of every run on its own indices, as two `Units`."""
+        both = self._call(self._run.evaluate, state, hyper, images, labels, indices, sizes)
+        return both.map(lambda part: part[0]), both.map(lambda part: part[1])
+
+    def _call(self, function: Callable, *args) -> Units:
+        results = []
+        for i, device in enumerate(self.unit_devices):
+            own = [
+                a.parts[i] if isinstance(a, Units) else a.copies[device] if isinstance(a, Shared) else a for a in args
+            ]
+            shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(own))
+            if (function, device, shapes) not in self._compiled:
+                self._compile(function, shapes, own, device)
+            results.append(self._compiled[function, device, shapes](*own))
+        return Units(results)
+
+    def _compile(self, function: Callable, shapes, args, device: jax.Device) -> None:
+        """Compiles for every device at once, a thread each: the first to need a program brings it to all."""
+        start = time.perf_counter()
+        devices = [d for d in self.devices if d in self.unit_devices]
+
+        def compile_on(device):
+            sharding = jax.sharding.SingleDeviceSharding(device)
+            abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=sharding), args)
+            return self._jitted[function].lower(*abstract).compile()
+
+        first = compile_on(devices[0])  # traces; the others find the trace
+        with ThreadPoolExecutor(len(devices)) as pool:
+            programs = [first, *pool.map(compile_on, devices[1:])]
+        self._compiled |= {(function, d, shapes): program for d, program in zip(devices, programs, strict=True)}
+        self.compile_seconds += time.perf_counter() - start

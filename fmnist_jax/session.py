@@ -13,7 +13,7 @@ import numpy as np
 from fmnist_jax import checkpoint, experiment, metrics, population, sharding, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
-from fmnist_jax.population import Inputs, Population
+from fmnist_jax.population import Inputs, Population, Units
 from fmnist_jax.terminal import LiveLine, Progress
 
 CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
@@ -73,9 +73,9 @@ class _Session:
         self.start = time.perf_counter()
         self.group, self.dataset, self.directory, self.settings, self.line = group, dataset, directory, settings, line
         static = group.static
-        mesh = sharding.run_mesh(len(group.runs), settings.population.devices)
+        devices = sharding.devices_for(len(group.runs), settings.population.devices)
         mode = population.choose_mode(settings.population.mode, static, jax.default_backend())
-        self.population = Population(static, len(group.runs), mesh, mode)
+        self.population = Population(static, len(group.runs), devices, mode)
         self.inputs = _inputs(self.population, group, dataset)
         self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
         self.progress = Progress(
@@ -100,12 +100,10 @@ class _Session:
         self.rows.close()
 
     def _restore(self):
-        shapes = jax.eval_shape(self.population.init, self.inputs.seeds, self.inputs.hyper)
-        runs = self.population.runs
-        template = jax.tree.map(lambda leaf: np.empty((runs, *leaf.shape[1:]), leaf.dtype), shapes)
+        template = self.population.shapes(_seeds(self.group), self.group.hyper)
         if (found := self.checkpoints.restore(template)) is not None:
             return self.population.put(found[1]), found[0]
-        return self.population.call(self.population.init, self.inputs.seeds, self.inputs.hyper), 0
+        return self.population.init(self.inputs), 0
 
     def _train(self, state, step: int, signals: "_Signals"):
         static = self.group.static
@@ -116,7 +114,7 @@ class _Session:
             steps = min(chunk, segment_end - step, epoch_end - step)
             state = self.population.segment(state, self.inputs, step, steps)
             step += steps
-            dispatched = (step, steps, state.step)
+            dispatched = (step, steps, state.map(lambda part: part.step))
             self._read_pending()
             if step == segment_end:
                 state = self._close_segment(state, step)
@@ -128,9 +126,9 @@ class _Session:
                 self._stop(state, step, signals.received)
         return state, step
 
-    def _measure(self, step: int, steps: int, token) -> int:
+    def _measure(self, step: int, steps: int, token: Units) -> int:
         """Waits for a dispatched chunk, moves the live line, and says how many steps the next should have."""
-        jax.block_until_ready(token)
+        jax.block_until_ready(token.parts)
         now = time.perf_counter()
         seconds, self.ready_at = now - self.ready_at, now
         self.progress.step = step
@@ -145,23 +143,19 @@ class _Session:
 
     def _close_segment(self, state, step: int):
         """Dispatches the evaluation of a segment; its metrics are read after the next has been dispatched."""
-        population, inputs = self.population, self.inputs
-        evaluated = {}
-        if inputs.validation.shape[1]:
+        inputs, evaluated = self.inputs, {}
+        if self.group.split.validation.shape[1]:
             evaluated["validation"] = self._evaluate(state, inputs.validation, inputs.validation_size)
         if self.settings.evaluation.test_curves:
-            evaluated["test"] = self._evaluate_test(state)
-        sums = state.sums
-        state = population.call(population.close_segment, state)
+            evaluated["test"] = self._predict_test(state)[0]
+        sums = state.map(lambda part: part.sums)
+        state = self.population.close_segment(state)
         self.pending = (step, state, sums, evaluated)
         return state
 
     def _evaluate(self, state, indices, sizes):
         inputs = self.inputs
         return self.population.evaluate(state, inputs.hyper, inputs.images, inputs.labels, indices, sizes)[0]
-
-    def _evaluate_test(self, state):
-        return self._predict_test(state)[0]
 
     def _predict_test(self, state):
         """The only reader of the test set."""
@@ -184,7 +178,8 @@ class _Session:
         step, state, sums, evaluated = self.pending
         self.pending = None
         self.segments += 1
-        sums, diverged_at = self.population.get((sums, state.diverged_at))
+        sums = self.population.get(sums)
+        diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
         columns = {
             "train_loss": sums.loss / sums.steps,
             "train_accuracy": sums.correct / (sums.steps * self.group.static.batch_size),
@@ -237,9 +232,9 @@ class _Session:
 
     def _finish(self, state) -> None:
         """Test metrics and predictions, then done.json: a group with that file is never trained again."""
-        sums, predictions = self.population.get(self._predict_test(state))
-        finals = metrics.finalise(sums)
-        diverged_at = self.population.get(state.diverged_at)
+        sums, predictions = self._predict_test(state)
+        finals, predictions = metrics.finalise(self.population.get(sums)), self.population.get(predictions)
+        diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
         last = {(r["arm"], r["seed"], r["fold"]): r for r in writers.read_rows(self.directory / "metrics.jsonl")}
         classes = np.uint8 if self.group.static.model.classes <= 256 else np.uint16
         np.savez_compressed(self.directory / "predictions.npz", test=predictions.astype(classes))
@@ -252,7 +247,7 @@ class _Session:
             }
             for i, run in enumerate(self.group.runs)
         ]
-        facts = {"mode": self.population.mode, "devices": self.population.mesh.size}
+        facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
         writers.write_json(self.directory / "done.json", {"results": results, **facts})
 
 
@@ -278,11 +273,15 @@ class _Signals:
             signal.signal(signum, handler)
 
 
+def _seeds(group: Group) -> np.ndarray:
+    return np.array([run.seed for run in group.runs], np.uint32)
+
+
 def _inputs(population: Population, group: Group, dataset: Dataset) -> Inputs:
     folds = np.array([run.fold for run in group.runs])
     split = group.split
     return Inputs(
-        seeds=population.put(np.array([run.seed for run in group.runs], np.uint32)),
+        seeds=population.put(_seeds(group)),
         hyper=population.put(group.hyper),
         images=population.share(np.asarray(dataset.train_images)),
         labels=population.share(dataset.train_labels),

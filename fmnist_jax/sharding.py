@@ -1,14 +1,10 @@
-"""Devices and the mesh over which runs are spread."""
+"""Which devices there are, and which of them a group uses."""
 
 import os
 
 import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fmnist_jax.errors import UserError
-
-RUN_AXIS = "run"
 
 
 def configure(platform: str) -> None:
@@ -34,23 +30,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def run_mesh(runs: int, devices: int) -> Mesh:
-    """A mesh of `devices` devices (0: all), but no more than there are runs.
+def devices_for(runs: int, wanted: int) -> list[jax.Device]:
+    """`wanted` local devices (0: all), but no more than there are runs.
 
     Raises:
-      UserError: more devices asked for than there are.
+      UserError: more devices wanted than there are.
     """
-    there = jax.devices()
-    if devices > len(there):
-        raise UserError(f"population.devices={devices}: there are {len(there)}; take 0 for all")
-    return Mesh(np.array(there[: min(devices or len(there), runs)]), (RUN_AXIS,))
-
-
-def over_runs(mesh: Mesh) -> NamedSharding:
-    """Leading axis split over the mesh."""
-    return NamedSharding(mesh, PartitionSpec(RUN_AXIS))
-
-
-def everywhere(mesh: Mesh) -> NamedSharding:
-    """One copy a device."""
-    return NamedSharding(mesh, PartitionSpec())
+    there = jax.local_devices()
+    if wanted > len(there):
+        raise UserError(f"population.devices={wanted}: there are {len(there)}; take 0 for all")
+    return there[: min(wanted or len(there), runs)]

@@ -43,7 +43,7 @@ class Progress:
 
 
 class LiveLine:
-    """Redraws the line where there is a terminal; prints it every ten seconds, and when it says something new, elsewhere."""
+    """Redraws the line where there is a terminal; elsewhere prints it every ten seconds and when it has news."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -91,13 +91,14 @@ def summary_table(summary: dict) -> Table:
     )
     for heading in ("", "mean", "sd", "95% interval", "n", "best", "worst"):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for metric, unit in (("accuracy", " %"), ("loss", "")):
+    for metric, heading in (("accuracy", "accuracy, %"), ("loss", "loss")):
+        table.add_row(f"[italic]{heading}[/]")
         for split in ("train", "validation", "test"):
             if (row := summary["metrics"].get(f"{split}_{metric}")) is None:
                 continue
             number = _percent if metric == "accuracy" else _four_digits
             table.add_row(
-                f"{split} {metric}{unit}",
+                f"  {split}",
                 number(row["mean"]),
                 number(row["sd"]),
                 f"{number(row['low'])} – {number(row['high'])}" if row["n"] > 1 else "–",

@@ -147,7 +147,7 @@ def make_train(static: Static) -> Train:
 
 
 def close_segment(state: State) -> State:
-    """The state as the next segment starts from it: training sums at zero, and marked where the last update was not finite.
+    """The state as the next segment starts from it: sums at zero, and marked where the last update was not finite.
 
     Inside a segment a broken update shows in the next step's loss; the last one of a segment has no next step yet.
     """

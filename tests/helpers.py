@@ -8,7 +8,7 @@ from fmnist_jax.population import Inputs, Population
 
 
 def tiny(**changes):
-    """A config with a tiny CNN (batch norm, dropout, augmentation) on synthetic images; dotted keys with __ for dots."""
+    """A tiny CNN (batch norm, dropout, augmentation) on drawn images; `changes` are dotted keys with __ for dots."""
     c = config.default()
     c.dataset.name = "synthetic:240"
     c.model.filters = (4,)
@@ -39,7 +39,7 @@ def mlp(**changes):
 
 
 def images(n: int, seed: int = 0):
-    """n random images [n, 28, 28, 1] uint8 of ten classes that a small network can tell apart, with labels [n] int32."""
+    """n random images [n, 28, 28, 1] uint8 of ten classes that a small network tells apart; labels [n] int32."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 10, n).astype(np.int32)
     prototypes = np.random.default_rng(99).integers(0, 256, (10, 28, 28, 1))
@@ -55,7 +55,7 @@ def build(c, *, seeds=(0, 1, 2), mode="map", devices=1, hypers=None, train_size=
     """A population on random images and its inputs; `hypers` one a run."""
     static, hyper = resolved(c, train_size)
     hypers = hypers or [hyper] * len(seeds)
-    pop = Population(static, len(seeds), sharding.run_mesh(len(seeds), devices), mode)
+    pop = Population(static, len(seeds), sharding.devices_for(len(seeds), devices), mode)
     pixels, labels = images(n)
     runs = len(seeds)
     inputs = Inputs(
@@ -73,7 +73,7 @@ def build(c, *, seeds=(0, 1, 2), mode="map", devices=1, hypers=None, train_size=
 
 def trained(pop: population.Population, inputs, steps: int, chunk: int = 10**9):
     """The host state after `steps` steps, in chunks of at most `chunk` steps."""
-    state, step = pop.call(pop.init, inputs.seeds, inputs.hyper), 0
+    state, step = pop.init(inputs), 0
     while step < steps:
         n = min(chunk, steps - step, pop.static.steps_per_epoch - step % pop.static.steps_per_epoch)
         state, step = pop.segment(state, inputs, step, n), step + n

@@ -65,7 +65,7 @@ def test_an_unknown_key_is_refused_with_the_nearest():
     ("changes", "message"),
     [
         ({"train__batch_size": 193}, "train.batch_size=193: larger than the training set of 192 images"),
-        ({"augment__ops": ("hue",)}, "augment.ops: 'hue' needs colour images"),
+        ({"augment__ops": ("hue",)}, "augmentation 'hue' needs images of 3 channels, these have 1"),
         ({"model__kernel": (3, 3)}, "needs 1 entry or 1"),
         ({"model__order": ("pool", "norm")}, "must order 'activation', 'pool' and 'norm', each once"),
         ({"model__filters": ()}, "a cnn needs one convolution block at least"),

@@ -46,9 +46,11 @@ def test_report234591_has_the_dimensions_it_states(part, expected):
 
 def test_kunze_and_acosta_and_blagg_by_hand():
     assert counts(get_config("mlp"))[1] == 784 * 10 + 10 + 10 * 10 + 10
-    kunze_cnn = tiny(model__filters=(15,), model__kernel=(5,), model__padding=("valid",), model__pool=("none",), model__norm=("none",), model__dense=(), model__dense_dropout=())  # fmt: skip
+    plain = {"model__norm": ("none",), "model__kernel": (5,)}
+    no_dense = {"model__pool": ("none",), "model__dense": (), "model__dense_dropout": ()}
+    kunze_cnn = tiny(**plain, **no_dense, model__filters=(15,), model__padding=("valid",))
     assert counts(kunze_cnn)[1] == 25 * 15 + 15 + 24 * 24 * 15 * 10 + 10
-    acosta = tiny(model__filters=(64, 64), model__kernel=(5,), model__pool=("average",), model__norm=("none",), model__dense=(1024,))  # fmt: skip
+    acosta = tiny(**plain, model__filters=(64, 64), model__pool=("average",), model__dense=(1024,))
     assert counts(acosta)[1] == (25 * 64 + 64) + (25 * 64 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + 10_250
     # 100 -> conv 50 -> pool 25 -> conv 13 -> pool 6 -> conv 3 -> pool 1
     convolutions = (16 * 3 * 24 + 24) + (16 * 24 * 48 + 48) + (16 * 48 * 96 + 96)
@@ -65,7 +67,7 @@ def test_layer_shapes_of_alexander():
 def test_a_kernel_or_window_that_does_not_fit_is_refused():
     with pytest.raises(UserError, match="model.kernel=30 in block 1: larger than its 28x28"):
         resolved(tiny(model__kernel=(30,), model__padding=("valid",)))
-    with pytest.raises(UserError, match="model.pool_size=2 in block 6"):
+    with pytest.raises(UserError, match="model.pool_size=2 in block 5"):
         resolved(tiny(model__filters=(2,) * 6))
 
 

@@ -44,7 +44,7 @@ def test_validation_split_by_hand():
 
 
 def test_validation_split_is_exact_where_floats_are_not():
-    # 0.29 * 50 is 14.499999999999998 in floats: counted in floats, the second class would get 28 of its 29.
+    # 0.29 * 50 is 14.499999999999998 in floats: counted in them, the second class gets 30 for its 29.
     labels = np.array([0] * 50 + [1] * 100 + [2] * 50)
     _, validation = splits.validation_split(labels, 0.29, seed=0)
     assert np.bincount(labels[validation])[1] == 29

@@ -5,6 +5,7 @@ tensorflow_datasets is imported inside the functions: it takes a third of a seco
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
 
     builder = _builder(name, data_dir)
     features = builder.info.features
-    found = list(features) if isinstance(features, Mapping) else []
+    found = list(features.keys()) if isinstance(features, tfds.features.FeaturesDict) else []
     if not (
         {"image", "label"} <= set(found)
         and isinstance(features["image"], tfds.features.Image)
@@ -114,16 +115,20 @@ def _sources(builder, name: str, data_dir: str) -> Mapping[str, Sequence]:
     import tensorflow_datasets as tfds
 
     try:
-        if not builder.is_prepared() and (urls := list(builder.url_infos)):
-            _reach(urls[0])
+        kwargs = {}
+        if not builder.is_prepared():
+            if urls := list(builder.url_infos):
+                _reach(urls[0])
+            # data_source's own default, which it forgets when it is given a data_dir.
+            kwargs = {"builder_kwargs": {"file_format": "array_record"}}
         # Pillow decodes them, as it does a folder's: TFDS would use OpenCV where there is one, with other bits.
         decoders = {"image": tfds.decode.SkipDecoding()}
-        return tfds.data_source(name, data_dir=data_dir or None, decoders=decoders)
+        return tfds.data_source(name, data_dir=data_dir or None, decoders=decoders, **kwargs)
     except ImportError as error:
-        remedy = f"pip install {error.name}" if error.name else "install what it names"
+        module = re.search(r"No module named '([\w.]+)'", str(error))  # TFDS re-raises without .name
         raise UserError(
-            f"tfds:{name}: preparing this set needs more than is installed ({images.brief(error)}): {remedy} for this "
-            "once, or prepare it elsewhere as array_record and give --config.dataset.data_dir=DIR"
+            f"tfds:{name}: TFDS needs {module[1] if module else images.brief(error)} to prepare this set, once: "
+            "install it, or prepare the set elsewhere as array_record and give --config.dataset.data_dir=DIR"
         ) from error
     except Exception as error:  # requests', TFDS's and array_record's errors have no common base
         raise UserError(

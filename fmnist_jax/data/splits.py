@@ -53,7 +53,7 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
     if not 0 <= fraction < 1:
         raise UserError(f"validation fraction={fraction}: must be at least 0 and less than 1")
     # Systematic sampling along the examples sorted by class: every time i * fraction + 1/2 passes an integer, one is
-    # taken. In integers, because in floats 0.29 * 50 is not 14.5 and a class would be one short.
+    # taken. In integers, because in floats 0.29 * 50 is not 14.5 and a class would be one off.
     exact = Fraction(float(fraction)).limit_denominator(10**6)
     steps = np.arange(len(labels) + 1, dtype=np.int64)
     passed = (2 * steps * exact.numerator + exact.denominator) // (2 * exact.denominator)

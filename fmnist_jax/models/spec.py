@@ -72,7 +72,7 @@ def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[
 
 
 def forward_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-adds x 2 of one image through the convolutions and dense layers; training costs about three times this."""
+    """Twice the multiply-adds of one image through convolutions and dense layers; training costs three times it."""
     total = 0
     shapes = feature_shapes(spec, image_shape)
     for block, (height, width, channels) in zip(spec.blocks, shapes, strict=False):

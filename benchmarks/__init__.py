@@ -1,0 +1,1 @@
+"""Measurements of speed against rivals; nothing here is needed to train."""
