@@ -6,7 +6,6 @@ the engine can be measured against plain Flax where there is no torch.
 
 import dataclasses
 import multiprocessing
-import traceback
 
 import jax
 import jax.numpy as jnp
@@ -70,10 +69,9 @@ class PlainFlax:
         self.images, self.labels = jnp.asarray(case.dataset.train_images), jnp.asarray(case.dataset.train_labels)
         self._many = jax.jit(jax.vmap(self._scan, in_axes=(0, 0, None, None)))
         self.state = jax.jit(jax.vmap(self.init))(jax.random.split(jax.random.key(seed), case.runs))
-        rng = np.random.default_rng(seed)
-        used = static.steps_per_epoch * static.batch_size
-        orders = np.stack([rng.permutation(len(self.labels))[:used] for _ in range(case.runs)])
-        self.orders = orders.reshape(case.runs, static.steps_per_epoch, static.batch_size).astype(np.int32)
+        order = np.tile(np.arange(len(self.labels), dtype=np.int32), (case.runs, 1))
+        order = np.random.default_rng(seed).permuted(order, axis=1)[:, : static.steps_per_epoch * static.batch_size]
+        self.orders = order.reshape(case.runs, static.steps_per_epoch, static.batch_size)
 
     def init(self, key):
         """(variables, optimizer state) of one run."""
@@ -130,10 +128,8 @@ class Choice:
     compiled: bool = False  # torch.compile
 
     def __str__(self):
-        many = f"{self.processes} process{'es' if self.processes > 1 else ''} × {self.threads}"
-        return f"{self.dtype} {self.layout}, {many} thread{'s' if self.threads > 1 else ''}" + (
-            ", torch.compile" if self.compiled else ""
-        )
+        parts = [self.dtype, self.layout, f"processes {self.processes}", f"threads {self.threads}"]
+        return ", ".join([*parts, *["torch.compile"] * self.compiled])
 
 
 class TorchRun:
@@ -143,23 +139,23 @@ class TorchRun:
         import torch
         from torch.nn import functional
 
-        torch.compiler.reset()
-        torch.set_num_threads(choice.threads)
         torch.set_flush_denormal(True)
         torch.manual_seed(seed)
-        self.torch, self.case, self.last = torch, case, choice.layout == "channels_last"
+        self.torch, self.case, self.choice, self.last = torch, case, choice, choice.layout == "channels_last"
         self.net = torch_net(case)
         if self.last:
             self.net = self.net.to(memory_format=torch.channels_last)
-        hyper = case.checked.optimizer
-        betas = (hyper.b1, hyper.b2)
-        self.adam = torch.optim.Adam(self.net.parameters(), hyper.learning_rate, betas, hyper.eps, fused=True)
+        hyper, params = case.checked.optimizer, self.net.parameters()
+        self.adam = torch.optim.Adam(params, hyper.learning_rate, (hyper.b1, hyper.b2), hyper.eps, fused=True)
         self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=choice.dtype == "bfloat16")
 
         def loss(images, labels):
             return functional.cross_entropy(self.net(images), labels)
 
-        self.loss = torch.compile(loss, dynamic=False) if choice.compiled else loss
+        self.loss = loss
+        if choice.compiled:
+            torch._dynamo.config.recompile_limit = 100  # every run compiles these lines anew
+            self.loss = torch.compile(loss, dynamic=False)
         self.images = self._resident(case.dataset.train_images)
         self.labels = torch.from_numpy(case.dataset.train_labels.astype(np.int64))
         self.batches = iter(())
@@ -184,6 +180,7 @@ class TorchRun:
 
     def train(self, steps: int) -> None:
         """Trains for `steps` steps, each epoch in a new order."""
+        self.torch.set_num_threads(self.choice.threads)
         for _ in range(steps):
             batch = next(self.batches, None)
             if batch is None:
@@ -229,35 +226,45 @@ def torch_net(case: Case):
 
 
 class Team:
-    """Processes that each hold one `TorchRun`, started once and told what to do; none: all happens in this one."""
+    """Processes that hold a `TorchRun` a name, started once and told what to do; 0: all happens in this one."""
 
     def __init__(self, processes: int):
         spawn = multiprocessing.get_context("spawn")
-        self.pipes, self.local = [], {}
+        self.members, self.held = [], {}
         for _ in range(processes):
             ours, theirs = spawn.Pipe()
-            spawn.Process(target=_work, args=(theirs,), daemon=True).start()
-            self.pipes.append(ours)
+            process = spawn.Process(target=_work, args=(theirs,), daemon=True)
+            process.start()
+            theirs.close()
+            self.members.append((ours, process))
 
     def call(self, count: int, *message):
-        """Sends (method, *args) to the first `count` members at once; their answers when all have answered."""
-        if not self.pipes:
-            return [_obey(self.local, *message)]
-        for pipe in self.pipes[:count]:
+        """Tells the first `count` members (name, method, *args) at once; their answers when all have answered."""
+        if not self.members:
+            return [_obey(self.held, *message)]
+        pipes = [pipe for pipe, _ in self.members[:count]]
+        for pipe in pipes:
             pipe.send(message)
-        answers = [pipe.recv() for pipe in self.pipes[:count]]
+        answers = [pipe.recv() for pipe in pipes]
         if failed := [a for a in answers if isinstance(a, Exception)]:
             raise failed[0]
         return answers
 
+    def __enter__(self):
+        return self
 
-def _obey(held: dict, method: str, *args):
-    if method == "build":
-        case, choice, seed = args
-        held["run"] = None  # its memory first
-        held["run"] = TorchRun(case, choice, seed)
-        return None
-    return getattr(held["run"], method)(*args)
+    def __exit__(self, *exc):
+        for pipe, process in self.members:
+            pipe.close()
+            process.join(10)
+
+
+def _obey(held: dict, name: str, method: str, *args):
+    if method != "build":
+        return getattr(held[name], method)(*args)
+    held.pop(name, None)  # its memory first
+    held[name] = TorchRun(*args)
+    return None
 
 
 def _work(pipe) -> None:
@@ -269,18 +276,18 @@ def _work(pipe) -> None:
             return
         try:
             pipe.send(_obey(held, *message))
-        except Exception:
-            pipe.send(RuntimeError(traceback.format_exc(limit=-3)))
+        except Exception as error:
+            pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 class Torch:
-    """As many runs in flight as the choice has processes."""
+    """As many runs in flight as the choice has processes, under a name in the team."""
 
     chunk = 1
 
-    def __init__(self, case: Case, choice: Choice, team: Team, seed: int = 0):
-        self.team, self.choice, self.runs = team, choice, choice.processes
-        team.call(self.runs, "build", case, choice, seed)
+    def __init__(self, case: Case, choice: Choice, team: Team, name: str):
+        self.team, self.name, self.runs = team, name, choice.processes
+        team.call(self.runs, name, "build", case, choice)
 
     def warm(self) -> None:
         """Allocates, compiles and fills the caches."""
@@ -288,8 +295,8 @@ class Torch:
 
     def train(self, steps: int) -> None:
         """Trains every run for `steps` steps; returns when that is done."""
-        self.team.call(self.runs, "train", steps)
+        self.team.call(self.runs, self.name, "train", steps)
 
     def accuracy(self) -> float:
         """Of the first run, on the test set."""
-        return self.team.call(1, "accuracy")[0]
+        return self.team.call(1, self.name, "accuracy")[0]

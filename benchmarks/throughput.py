@@ -7,37 +7,32 @@ beside its speed. `--crossover` measures instead where mapped runs overtake vmap
 
 import argparse
 import dataclasses
-import datetime
-import importlib.metadata
 import itertools
 import json
 import math
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import PartitionSpec
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import chart, machine
+from benchmarks.chart import BFLOAT16, FLAX, FLOAT32, OURS
 from benchmarks.rivals import Case, Choice, PlainFlax, Team, Torch
 from fmnist_jax import config, data, errors, experiment, metrics, models, population, sharding
 
-OURS, FLOAT32, BFLOAT16, FLAX = "fmnist_jax", "PyTorch float32", "PyTorch bfloat16", "plain Flax"
 WORKLOADS = {"cnn": {}, "cnn_no_bn": {"norm": ("none",)}, "mlp": {"family": "mlp", "dense": (10,)}}
-TINY = {"cnn": {"filters": (4,), "dense": (8,)}, "cnn_no_bn": {"filters": (4,), "dense": (8,)}, "mlp": {}}
+SMALL = {"filters": (4,), "dense": (8,)}
+TINY = {"cnn": SMALL, "cnn_no_bn": {**SMALL, "norm": ("none",)}, "mlp": WORKLOADS["mlp"]}
 GOALS = (("cnn", FLOAT32, 1.2), ("cnn", FLAX, 20.0), ("mlp", FLOAT32, 8.0), ("mlp", BFLOAT16, 8.0))
 CROSSOVER = (
     *({"family": "mlp", "dense": (units,)} for units in (3, 10, 30, 100, 300, 800)),
     *({"filters": filters, "dense": (16,)} for filters in ((1,), (2,), (4,), (4, 8), (8, 16))),
 )
 ACCURACY_SECONDS = 60.0  # a contender that would need longer than this is not asked for its accuracy
-HERE = Path(__file__).parent
+RESULTS = Path(__file__).parent / "results"
 
 
 class Ours:
@@ -48,7 +43,7 @@ class Ours:
     def __init__(self, case: Case, mode: str = "auto"):
         self.case, self.runs, self.step = case, case.runs, 0
         mode = population.choose_mode(mode, case.static, jax.default_backend())
-        self.population = pop = population.Population(case.static, self.runs, sharding.run_mesh(self.runs, 0), mode)
+        self.population = pop = population.Population(case.static, self.runs, sharding.devices_for(self.runs, 0), mode)
         size = len(case.dataset.train_labels)
         self.inputs = population.Inputs(
             seeds=pop.put(np.arange(self.runs, dtype=np.uint32)),
@@ -60,7 +55,7 @@ class Ours:
             validation=pop.put(np.zeros((self.runs, 0), np.int32)),
             validation_size=pop.put(np.zeros(self.runs, np.int32)),
         )
-        self.state = pop.call(pop.init, self.inputs.seeds, self.inputs.hyper)
+        self.state = pop.init(self.inputs)
 
     def warm(self) -> None:
         """Compiles."""
@@ -73,7 +68,7 @@ class Ours:
             steps = min(end, (self.step // epoch + 1) * epoch) - self.step
             self.state = self.population.segment(self.state, self.inputs, self.step, steps)
             self.step += steps
-        jax.block_until_ready(self.state)
+        jax.block_until_ready(self.state.parts)
 
     def accuracy(self) -> float:
         """Of the first run, on the test set."""
@@ -120,17 +115,16 @@ def calibrate(case: Case, team: Team, seconds: float) -> list[tuple[Choice, floa
 
     def measure(choice):
         try:
-            rival = Torch(case, choice, team)
+            rival = Torch(case, choice, team, "calibration")
             grid.append((choice, probe(rival, seconds)[0] * rival.runs * case.static.batch_size))
         except RuntimeError as error:
-            grid.append((choice, str(error).strip().splitlines()[-1]))
+            grid.append((choice, str(error).strip().splitlines()[0]))
 
-    in_parallel = [(cores, 1)] if len(team.pipes) >= cores > 1 else []
-    for dtype in ("float32", "bfloat16"):
-        for layout in ("contiguous", "channels_last") if case.static.model.blocks else ("contiguous",):
-            for processes, threads in (*dict.fromkeys(((1, 1), (1, cores))), *in_parallel):
-                measure(Choice(dtype, layout, processes, threads))
-    if team.pipes:
+    layouts = ("contiguous", "channels_last") if case.static.model.blocks else ("contiguous",)
+    teams = dict.fromkeys([(1, 1), (1, cores), *([(cores, 1)] if len(team.members) >= cores else [])])
+    for dtype, layout, (processes, threads) in itertools.product(("float32", "bfloat16"), layouts, teams):
+        measure(Choice(dtype, layout, processes, threads))
+    if team.members:
         for dtype in ("float32", "bfloat16"):
             measure(dataclasses.replace(best(grid, dtype)[0], compiled=True))
     return grid
@@ -143,80 +137,56 @@ def best(grid, dtype: str) -> tuple[Choice, float]:
 
 def compare(case: Case, team: Team, args, console: Console) -> dict:
     """One case: calibration, samples taken in turns, accuracies."""
-    images = case.static.batch_size
-    grid = calibrate(case, team, args.calibration_seconds)
-    console.print(grid_table(case, grid))
+    batch = case.static.batch_size
+    grid = calibrate(case, team, args.seconds / 3)
+    console.print(chart.grid_table(case, grid))
     chunk = math.gcd(args.accuracy_steps, 2 if case.static.model.blocks else 100)  # XLA unrolls a scan of one step
     chosen = {FLOAT32: best(grid, "float32")[0], BFLOAT16: best(grid, "bfloat16")[0]}
-    # A team holds one run a process: its members are rebuilt, compiled from the cache, and warmed, before each turn.
-    makers = {name: lambda choice=choice: Torch(case, choice, team) for name, choice in chosen.items()}
-    held = {OURS: Ours(case), FLAX: PlainFlax(case, chunk)}
-    rates, steps, samples = {}, {}, {name: [] for name in (OURS, FLOAT32, BFLOAT16, FLAX)}
-    for turn, name in itertools.product(range(args.pairs), samples):
-        contender = held.get(name) or makers[name]()
-        if not turn:
-            rates[name], steps[name] = probe(contender, args.seconds)
-        elif name in makers:
-            contender.warm()
-        if turn < 2 or steps[name] / rates[name] < 2 * args.seconds:  # the slow are sampled twice
-            elapsed = seconds_of(contender, steps[name])
-            samples[name].append(steps[name] * images * contender.runs / elapsed)
+    makers = {
+        OURS: Ours,
+        **{name: lambda case, name=name: Torch(case, chosen[name], team, name) for name in chosen},
+        FLAX: lambda case: PlainFlax(case, chunk),
+    }
+    contenders = {name: make(case) for name, make in makers.items()}
+    probed = {name: probe(contender, args.seconds) for name, contender in contenders.items()}
+    samples = {name: [] for name in contenders}
+    for turn, (name, contender) in itertools.product(range(args.pairs), contenders.items()):
+        rate, steps = probed[name]
+        if turn < 2 or steps / rate < 2 * args.seconds:  # what is slower than that is sampled twice
+            samples[name].append(steps * batch * contender.runs / seconds_of(contender, steps))
     one = dataclasses.replace(case, runs=1)
-    alone = {OURS: lambda: Ours(one), FLAX: lambda: PlainFlax(one, chunk), **makers}
     return {
         "workload": case.workload,
-        "batch": images,
+        "batch": batch,
         "runs": case.runs,
+        "mode": contenders[OURS].population.mode,
         "training_flops_per_image": case.flops,
-        "mode": held[OURS].population.mode,
-        "calibration": [{**dataclasses.asdict(c), "images_per_second": rate} for c, rate in grid],
+        "calibration": [{**dataclasses.asdict(choice), "images_per_second": rate} for choice, rate in grid],
         "contenders": {
             name: {
-                "how": str(chosen.get(name, "")) or f"{case.runs} runs",
+                "how": str(chosen.get(name, f"{case.runs} runs")),
                 "images_per_second": summary(values),
                 "ours_is": summary([a / b for a, b in zip(samples[OURS], values, strict=False)]),
-                "test_accuracy": accuracy(alone[name], args.accuracy_steps, images, statistics.median(values)),
+                "test_accuracy": accuracy(makers[name], one, args.accuracy_steps, statistics.median(values)),
             }
             for name, values in samples.items()
         },
     }
 
 
-def accuracy(make, steps: int, images: int, rate: float) -> float | None:
-    """Test accuracy of one run after `steps` steps; None where that would take too long."""
-    if steps * images / rate > ACCURACY_SECONDS:
+def accuracy(make, case: Case, steps: int, rate: float) -> float | None:
+    """Test accuracy of a run after `steps` steps; None where that would take too long at `rate` images/s."""
+    if steps * case.static.batch_size / rate > ACCURACY_SECONDS:
         return None
-    contender = make()
+    contender = make(case)
     contender.train(steps)
     return contender.accuracy()
 
 
 def summary(values: list[float]) -> dict:
     """Median, min, max, n, and the samples themselves."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values), "all": values}
-
-
-def matmul_limit(sizes, seconds: float = 0.5) -> dict[str, float]:
-    """Best GFLOP/s of float32 n x n products: one on all cores, and one a device on all devices at once."""
-    mesh = sharding.run_mesh(len(jax.devices()), 0)
-    rows = PartitionSpec(sharding.RUN_AXIS)
-    each = jax.jit(jax.shard_map(lambda a, b: a @ b, mesh=mesh, in_specs=(rows, PartitionSpec()), out_specs=rows))
-    found = {}
-    for n in sizes:
-        square, tall = np.ones((n, n), np.float32), np.ones((n * mesh.size, n), np.float32)
-        spread = (jax.device_put(tall, sharding.over_runs(mesh)), jax.device_put(square, sharding.everywhere(mesh)))
-        for name, product, arguments in (
-            (f"{n}³, one product on all cores", jax.jit(lambda a, b: a @ b), jax.device_put((square, square))),
-            (f"{n}³, one on each of {mesh.size} devices", each, spread),
-        ):
-            jax.block_until_ready(product(*arguments))
-            times, end = [], time.perf_counter() + seconds
-            while time.perf_counter() < end:
-                start = time.perf_counter()
-                jax.block_until_ready(product(*arguments))
-                times.append(time.perf_counter() - start)
-            found[name] = 2e-9 * n**2 * len(arguments[0]) / min(times)
-    return found
+    median = statistics.median(values)
+    return {"median": median, "min": min(values), "max": max(values), "n": len(values), "samples": values}
 
 
 def crossover(args, dataset, console: Console) -> list[dict]:
@@ -234,18 +204,85 @@ def crossover(args, dataset, console: Console) -> list[dict]:
         medians = {mode: statistics.median(values) for mode, values in samples.items()}
         rows.append({"model": changes, "forward_flops": flops, **medians, "vmap_over_map": ratio})
     rows.sort(key=lambda row: row["forward_flops"])
-    table = Table(title=f"run-steps/s, {args.runs} runs, batch {args.batch[0]}", box=box.SIMPLE_HEAD)
-    for heading in ("network", "forward flops", "map", "vmap", "vmap is", "the rule says"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
-    for row in rows:
-        rule = "vmap" if row["forward_flops"] < population.VMAP_BELOW_FLOPS else "map"
-        sizes = [*(f"conv {n}" for n in row["model"].get("filters", ())), *(str(n) for n in row["model"]["dense"])]
-        numbers = [f"{row[key]:,.0f}" for key in ("forward_flops", "map", "vmap")]
-        table.add_row(" – ".join(sizes), *numbers, times(row["vmap_over_map"]), rule)
-    console.print(table)
+    console.print(chart.crossover_table(rows, args.runs, args.batch[0]))
     return rows
 
 
-def times(ratio: dict) -> str:
-    """1.31× (1.28–1.35)."""
-    return f"{ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f})"
+def goals(cases: list[dict]) -> list[dict]:
+    """What was to be reached, and what was."""
+    return [
+        {"workload": case["workload"], "batch": case["batch"], "rival": rival, "goal": goal, "reached": reached}
+        for workload, rival, goal in GOALS
+        for case in cases
+        if case["workload"] == workload
+        for reached in [case["contenders"][rival]["ours_is"]["median"]]
+    ]
+
+
+def load(name: str, console: Console) -> data.Dataset:
+    """The data set, or drawn garments where it cannot be had; says which."""
+    try:
+        dataset = data.load(name)
+    except (errors.UserError, errors.RunError) as error:
+        console.print(f"[yellow]{error}[/]")
+        dataset = data.load("synthetic:20000")
+    if dataset.synthetic:
+        console.print("[bold]SYNTHETIC DATA[/]: drawn garments; the accuracies say nothing about Fashion-MNIST")
+    return dataset
+
+
+def parse(argv) -> argparse.Namespace:
+    """The flags; `--smoke` overrides most of them."""
+    flags = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    flags.add_argument("--workload", default="cnn,mlp", help=f"of {', '.join(WORKLOADS)}")
+    flags.add_argument("--batch", default="32,128", help="batch sizes; an MLP takes the first alone")
+    flags.add_argument("--runs", type=int, default=8, help="of this engine and of plain Flax, in flight together")
+    flags.add_argument("--pairs", type=int, default=5, help="samples of each contender")
+    flags.add_argument("--seconds", type=float, default=3.0, help="of one sample, about")
+    flags.add_argument("--accuracy-steps", type=int, default=400)
+    flags.add_argument("--dataset", default="fashion_mnist")
+    flags.add_argument("--out", type=Path, help="JSON, and a PNG beside it; default: in benchmarks/results")
+    flags.add_argument("--crossover", action="store_true", help="mapped against vmapped runs, instead")
+    flags.add_argument("--smoke", action="store_true", help="tiny sizes, one process: does it work at all?")
+    args = flags.parse_args(argv)
+    if args.smoke:
+        small = {"runs": 2, "pairs": 1, "seconds": 0.05, "accuracy_steps": 4, "dataset": "synthetic:240", "batch": "16"}
+        vars(args).update(small)
+    args.batch = [int(size) for size in args.batch.split(",")]
+    args.workload = args.workload.split(",")
+    if unknown := set(args.workload) - set(WORKLOADS):
+        flags.error(f"--workload={','.join(unknown)}: take some of {', '.join(WORKLOADS)}")
+    args.out = args.out or RESULTS / ("crossover.json" if args.crossover else "throughput.json")
+    return args
+
+
+def main(argv=None) -> None:
+    """Measures, prints, writes."""
+    args, console = parse(argv), Console()
+    sharding.configure("cpu")
+    dataset = load(args.dataset, console)
+    found = machine.environment(dataset)
+    if args.crossover:
+        found["crossover"] = crossover(args, dataset, console)
+    else:
+        found["matmul_gflops"] = machine.matmul_limit(
+            (64,) if args.smoke else (512, 1024, 2048), min(0.5, args.seconds)
+        )
+        models_of = TINY if args.smoke else WORKLOADS
+        with Team(0 if args.smoke else sharding.cores()) as team:
+            found["cases"] = [
+                compare(make_case(workload, models_of[workload], batch, args.runs, dataset), team, args, console)
+                for workload in args.workload
+                for batch in (args.batch[:1] if workload == "mlp" else args.batch)
+            ]
+        found["goals"] = goals(found["cases"])
+        chart.print_report(found, console)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(found, indent=1))
+    console.print(f"written to {args.out}", highlight=False, soft_wrap=True)
+    if not args.crossover:
+        chart.plot(found, args.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

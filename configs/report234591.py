@@ -10,6 +10,7 @@ Expect: the report prints 88.87% (two_conv), 86.90% (one_conv), 83.73% (three_de
 """
 
 from fmnist_jax import config as base
+from fmnist_jax.errors import UserError
 
 NETS = {
     "two_conv": {"filters": (32, 64), "pool": ("none", "max"), "dense": (128,)},
@@ -22,6 +23,8 @@ PARTS = tuple(NETS)
 
 
 def get_config(part="two_conv"):
+    if part not in NETS:
+        raise UserError(f"configs/report234591.py:{part}: no such part; there are {', '.join(NETS)}")
     config = base.default()
     config.model.update(NETS[part])
     if config.model.family == "cnn":

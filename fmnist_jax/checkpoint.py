@@ -8,6 +8,8 @@ and is removed; one that disagrees is set aside with a warning, and the one befo
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from fmnist_jax.errors import RunError
 from fmnist_jax.writers import write_atomically
 
 log = logging.getLogger("fmnist_jax")
@@ -49,7 +52,7 @@ class Checkpoints:
                     found = step, self._read(step, template)
                     continue
                 except Exception as error:  # whatever Orbax finds wrong with files that agree with their manifest
-                    problem = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                    problem = _brief(error)
             if problem is _CUT_OFF or (found and problem):  # cut off while being written, or while being pruned
                 shutil.rmtree(self.directory / str(step))
             elif problem:
@@ -71,11 +74,19 @@ class Checkpoints:
             self.wait()
 
     def wait(self) -> None:
-        """Waits for the save under way and commits it; raises what it raised."""
+        """Waits for the save under way and commits it.
+
+        Raises:
+          RunError: it was not written.
+        """
         if self._uncommitted is None:
             return
-        self._manager.wait_until_finished()
         step, self._uncommitted = self._uncommitted, None
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
+            raise RunError(f"checkpoint {self.directory / str(step)} was not written: {_brief(error)}; "
+                "mend that, and the same command goes on from the one before") from error
         write_atomically(self._manifest(step), json.dumps(_digests(self.directory / str(step)), indent=1))
         for path in self.directory.glob("*.manifest.json"):
             if not (self.directory / path.name.split(".")[0]).exists():
@@ -131,6 +142,12 @@ class Checkpoints:
         log.warning("checkpoint %s of %s set aside: %s; taking the one before", step, self.directory, problem)
         (self.directory / str(step)).rename(target)
         self._manifest(step).unlink()
+
+
+def _brief(error: Exception) -> str:
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):  # TensorStore's way to name an errno
+        return os.strerror(int(code[1])).lower()
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _flat(tree) -> dict[str, np.ndarray]:

@@ -300,7 +300,7 @@ def _typed(key: str, value, field):
     if wanted is tuple and isinstance(value, list):
         value = tuple(value)
     if type(value) is not wanted:
-        raise UserError(f"{key}={value!r}: must be {_article(wanted)}, such as {field.default!r}")
+        raise wrong_type(key, value)
     check = field.metadata.get("check")
     try:
         problem = check(value) if check else None
@@ -311,18 +311,25 @@ def _typed(key: str, value, field):
     return value
 
 
-def _article(cls: type) -> str:
-    names = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
-    return names[cls]
+_ARTICLES = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
 
 
 def unknown_key(key: str) -> UserError:
     """The error for a dotted key that no part of an experiment has, with the nearest that one has."""
     known = list(flatten(Experiment()))
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    by_leaf = [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    hint = (by_leaf or close or [""])[0]
-    return UserError(f"{key}: no such key" + (f"; did you mean {hint}?" if hint else f"; keys: {', '.join(known)}"))
+    same_leaf = [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    section, _, leaf = key.rpartition(".")
+    there = [k for k in known if k.rpartition(".")[0] == section] or known
+    nearest = difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in there], n=1, cutoff=0.7)
+    if close := same_leaf or [k for k in there if nearest and k.rsplit(".", 1)[-1] == nearest[0]]:
+        return UserError(f"{key}: no such key; did you mean {close[0]}?")
+    return UserError(f"{key}: no such key; there are {', '.join(there)}")
+
+
+def wrong_type(key: str, value) -> UserError:
+    """The error for a value that is not of its key's type."""
+    default = flatten(Experiment())[key]
+    return UserError(f"{key}={value!r}: must be {_ARTICLES[type(default)]}, such as {default!r}")
 
 
 def _check_read(experiment: Experiment) -> None:

@@ -24,15 +24,13 @@ _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the librarie
 
 def main(argv: list[str]) -> int:
     """Runs or resumes the config's study; returns the exit status."""
-    absl_logging.set_verbosity(
-        absl_logging.INFO if _VERBOSE.value else absl_logging.ERROR
-    )  # Orbax tells its life story
+    if not _VERBOSE.value:  # Orbax logs every save at INFO, and every error that it also raises at ERROR
+        absl_logging.set_verbosity(absl_logging.FATAL)
+        sys.unraisablehook = lambda _: None  # callbacks of a save that failed, long after it was reported
     console, complain = Console(), Console(stderr=True)
     try:
         if len(argv) > 1:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
-        if _CONFIG.value is None:
-            raise errors.UserError("--config: missing; try --config=configs/cnn.py")
         checked = config.parse(_CONFIG.value)
         sharding.configure(checked.platform)
         study.run(checked, Path(_WORKDIR.value or Path("runs") / _config_name()), console)
@@ -57,32 +55,41 @@ def _one_line(error: Exception) -> str:
         return (
             f"{error.filename or 'writing results'}: {error.strerror}; free or choose another place with --workdir=DIR"
         )
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    known = isinstance(error, (errors.UserError, errors.RunError, flags.Error))
+    return text if known else f"{type(error).__name__}: {text}"
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, with unknown and malformed config keys refused in one line."""
+    """absl's parser, with a bad config file, key or value refused in one line."""
     try:
         for argument in argv[1:]:
-            if found := re.match(r"--(?:no)?config\.([\w.]+)", argument):
-                known = config.flatten(config.Experiment())
-                if found[1] not in known and not any(key.startswith(found[1] + ".") for key in known):
-                    raise config.unknown_key(found[1])
-        return flags.FLAGS(argv)
-    except (
-        flags.Error,
-        errors.UserError,
-        OSError,
-        SyntaxError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
+            _check_argument(argument)
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is None:
+            raise errors.UserError("--config: missing; try --config=configs/cnn.py")
+    except Exception as error:  # whatever a config file's own code raises
         if "--verbose" in argv:
             raise
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    return rest
+
+
+def _check_argument(argument: str) -> None:
+    if found := re.fullmatch(r"--?config=([^:]*)(:.*)?", argument):
+        if not Path(found[1]).is_file():
+            there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none in configs/"
+            raise errors.UserError(f"--config={found[1]}: no such file; there are {there}")
+    if found := re.fullmatch(r"--?(no)?config\.([\w.]+)(?:=(.*))?", argument, re.DOTALL):
+        keys = config.flatten(config.Experiment())
+        if found[2] not in keys:
+            raise config.unknown_key(found[2])
+        try:
+            if type(keys[found[2]]) in (int, float) and found[3] is not None:
+                type(keys[found[2]])(found[3])
+        except ValueError:
+            raise config.wrong_type(found[2], found[3]) from None
 
 
 def run() -> None:

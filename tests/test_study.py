@@ -1,0 +1,172 @@
+"""A study from config to files, in this process: what is written, resumed, refused and never touched."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import mlp, tiny
+from rich.console import Console
+
+from fmnist_jax import config, data, session, study, workdir
+from fmnist_jax.errors import UserError
+
+
+def run(c, directory):
+    """(summary, what the terminal showed)."""
+    shown = io.StringIO()
+    return study.run(config.parse(c), directory, Console(file=shown, width=80)), shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished study of three tiny CNNs, and what the terminal showed."""
+    directory = tmp_path_factory.mktemp("study") / "tiny"
+    return directory, *run(tiny(), directory)
+
+
+def rows(directory):
+    return [json.loads(line) for line in (directory / "groups/0/metrics.jsonl").read_text().splitlines()]
+
+
+def test_every_evaluation_of_every_run_has_a_row(done):
+    got = [(r["step"], r["seed"]) for r in rows(done[0])]
+    assert got == [(step, seed) for step in (13, 26) for seed in (0, 1, 2)]  # 216 training images, batch 16
+    assert {r["dataset"] for r in rows(done[0])} == {"synthetic:240"}
+
+
+def test_tables_say_what_the_jsonl_says(done):
+    directory = done[0]
+    frame = pd.read_parquet(directory / "metrics.parquet")
+    assert frame.to_dict("records")[0]["train_loss"] == rows(directory)[0]["train_loss"]
+    assert len(pd.read_csv(directory / "metrics.csv")) == 6
+    results = pd.read_csv(directory / "results.csv")
+    assert results["seed"].tolist() == [0, 1, 2]
+    summary = done[1]["metrics"]["test_accuracy"]
+    assert summary["mean"] == pytest.approx(results["test_accuracy"].mean())
+    assert summary["sd"] == pytest.approx(results["test_accuracy"].std())
+    assert results["test_accuracy"][results["seed"] == summary["best_seed"]].item() == results["test_accuracy"].max()
+    assert list((directory / "tensorboard").glob("*/events.*"))
+
+
+def test_predictions_are_those_of_the_results(done):
+    directory = done[0]
+    with np.load(directory / "groups/0/predictions.npz") as file:
+        predictions = file["test"]
+    results = json.loads((directory / "groups/0/done.json").read_text())["results"]
+    labels = data.load("synthetic:240").test_labels
+    assert [r["test_accuracy"] for r in results] == pytest.approx((predictions == labels).mean(1))
+    for i, result in enumerate(results):
+        confusion = np.zeros((10, 10), int)
+        np.add.at(confusion, (labels, predictions[i]), 1)
+        assert np.array_equal(confusion, result["test_confusion"])
+
+
+def test_the_environment_is_there(done):
+    environment = json.loads((done[0] / "environment.json").read_text())
+    assert environment["packages"]["jax"]
+    assert environment["devices"]
+    assert json.loads((done[0] / "config.json").read_text())["model.filters"] == [4]
+
+
+def test_the_terminal_says_what_matters(done):
+    shown = done[2]
+    for words in ("SYNTHETIC DATA", "95% interval", "step 26/26", "images/s", "3 runs", str(done[0].name), "±"):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) < 200
+
+
+def test_again_trains_nothing_and_shows_the_table_again(done, monkeypatch):
+    monkeypatch.setattr(session, "train_group", lambda *_: pytest.fail("trained again"))
+    _, shown = run(tiny(), done[0])
+    assert shown[shown.index("tiny") :] == done[2][done[2].index("tiny  (SYN") :]
+
+
+def test_a_damaged_newest_checkpoint_costs_a_segment_and_no_bits(done, tmp_path):
+    directory = tmp_path / "copy"
+    run(tiny(), directory)
+    group = directory / "groups" / "0"
+    before = {name: (group / name).read_bytes() for name in ("metrics.jsonl", "done.json")}
+    (group / "done.json").unlink()
+    (directory / "summary.json").unlink()
+    largest = max((group / "checkpoints" / "26").rglob("*"), key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 4
+    largest.write_bytes(content)
+    run(tiny(), directory)
+    assert {name: (group / name).read_bytes() for name in before} == before
+    assert (group / "checkpoints" / "set_aside" / "26-0").is_dir()
+
+
+def test_another_config_is_refused_with_a_diff(done):
+    with pytest.raises(UserError, match="optimizer.learning_rate: 0.001 there, 0.1 now") as caught:
+        run(tiny(optimizer__learning_rate=0.1), done[0])
+    assert "seeds" not in str(caught.value)
+    with pytest.raises(UserError, match="dataset.fingerprint"):
+        run(tiny(dataset__name="synthetic:260"), done[0])
+
+
+def test_the_second_process_on_a_workdir_is_refused_by_the_name_of_the_first(tmp_path):
+    with workdir.lock(tmp_path):
+        with pytest.raises(UserError, match=f"in use by process {os.getpid()} on "), workdir.lock(tmp_path):
+            pass
+    with workdir.lock(tmp_path):  # a lock left behind by a finished process blocks nobody
+        pass
+
+
+def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="not a directory; choose another with --workdir"):
+        run(tiny(), tmp_path / "file" / "below")
+
+
+def test_a_refused_config_leaves_nothing_behind(tmp_path):
+    with pytest.raises(UserError, match="train.batch_size=5000"):
+        run(tiny(train__batch_size=5000), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_law_6_the_test_set_is_read_once_at_the_end(tmp_path, monkeypatch):
+    class Watched(data.Dataset):
+        reads = 0
+
+        def __getattribute__(self, name):
+            if name == "test_images":
+                Watched.reads += 1
+                assert len(rows(tmp_path / "w")) == 6  # every evaluation is done
+            return super().__getattribute__(name)
+
+    whole = data.load("synthetic:240")
+    monkeypatch.setattr(study, "load", lambda *_, **__: Watched(**vars(whole)))
+    run(mlp(), tmp_path / "w")
+    assert Watched.reads == 1
+    assert "test_loss" not in rows(tmp_path / "w")[0]
+
+
+def test_test_curves_are_there_when_asked_for(tmp_path):
+    run(mlp(evaluation__test_curves=True), tmp_path)
+    last, result = rows(tmp_path)[-1], json.loads((tmp_path / "groups/0/done.json").read_text())["results"][-1]
+    assert last["test_accuracy"] == result["test_accuracy"]
+
+
+def test_without_a_validation_part(tmp_path):
+    summary, shown = run(mlp(dataset__validation_fraction=0.0), tmp_path)
+    assert "validation_accuracy" not in summary["metrics"]
+    assert "validation" not in shown.replace(str(tmp_path), "")
+
+
+def test_runs_that_diverge_are_named_and_left_out(tmp_path):
+    summary, shown = run(mlp(optimizer__learning_rate=1e30), tmp_path)
+    assert summary["metrics"] == {}
+    assert len(summary["diverged"]) == 3
+    assert "diverged, and not in the table: seed 0 at step" in shown
+    assert rows(tmp_path)[-1]["train_loss"] is None
+
+
+def test_real_data_learns(real_data, tmp_path):
+    real = {"dataset__name": "fashion_mnist", "dataset__data_dir": str(real_data), "augment__ops": ()}
+    summary, _ = run(mlp(**real, train__batch_size=128, optimizer__learning_rate=5e-3), tmp_path)
+    assert summary["metrics"]["test_accuracy"]["mean"] > 0.80
+    assert not summary["synthetic"]
