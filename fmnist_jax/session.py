@@ -94,6 +94,7 @@ class _Session:
         with _Signals() as signals:
             state, step = self._train(state, step, signals)
             self._read_pending(last=True)
+            self.line.update(self.progress)
             self.checkpoints.wait()
             self._finish(state)
         self.checkpoints.close()
@@ -178,6 +179,7 @@ class _Session:
         step, state, sums, evaluated = self.pending
         self.pending = None
         self.segments += 1
+        self.progress.step = max(self.progress.step, step)
         sums = self.population.get(sums)
         diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
         columns = {
