@@ -39,13 +39,13 @@ def grid_table(case: Case, grid) -> Table:
 
 def crossover_table(rows: list[dict], runs: int, batch: int) -> Table:
     """Mapped against vmapped, by the size of the network, beside what the rule says."""
-    title = f"run-steps/s, {runs} runs, batch {batch}"
-    table = table_of(title, "network", "forward flops", "map", "vmap", "vmap is", "rule")
+    title = f"run-steps/s by forward flops, {runs} runs, batch {batch}"
+    table = table_of(title, "network", "forward", "map", "vmap", "vmap is", "rule")
     for row in rows:
-        sizes = [*(f"conv {n}" for n in row["model"].get("filters", ())), *map(str, row["model"]["dense"]), "10"]
+        sizes = [*(f"conv{n}" for n in row["model"].get("filters", ())), *map(str, row["model"]["dense"]), "10"]
         numbers = [f"{row[key]:,.0f}" for key in ("forward_flops", "map", "vmap")]
         rule = "vmap" if row["forward_flops"] < population.VMAP_BELOW_FLOPS else "map"
-        table.add_row(" – ".join(sizes), *numbers, times(row["vmap_over_map"]), rule)
+        table.add_row("-".join(sizes), *numbers, times(row["vmap_over_map"]), rule)
     return table
 
 
@@ -130,6 +130,7 @@ def plot(found: dict, path: Path) -> None:
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         title = f"{case['workload']}, batch {case['batch']}, {case['runs']} runs"
         axes.set_title(f"{title}: {share(case, found):.0%} of the matmul limit", loc="left", fontsize=10, weight="bold")
+    figure.get_layout_engine().set(w_pad=0.1)
     figure.suptitle("Training speed: images a second, over all runs in flight", x=0.01, ha="left", fontsize=13)
     where, dataset = found["hardware"], found["dataset"]
     drawn = " (SYNTHETIC DATA)" if dataset["synthetic"] else ""

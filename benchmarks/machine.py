@@ -12,11 +12,15 @@ import numpy as np
 
 from fmnist_jax import data, sharding
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "matplotlib", "numpy")
 
 
 def environment(dataset: data.Dataset) -> dict:
-    """Where, when, with what and on what this was measured."""
+    """Where, when, with what and on what this was measured; ends the program where a rival is not installed."""
+    try:
+        versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    except importlib.metadata.PackageNotFoundError as missing:
+        sys.exit(f"{missing.name} is not installed: pip install -r benchmarks/requirements.txt")
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -24,7 +28,7 @@ def environment(dataset: data.Dataset) -> dict:
         "command": " ".join(["python -m benchmarks.throughput", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "hardware": {"cpu": (names or [platform.processor()])[0], "cores": sharding.cores()},
-        "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions},
         "dataset": {"name": dataset.name, "synthetic": dataset.synthetic, "images": len(dataset.train_labels)},
     }
 

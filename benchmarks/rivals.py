@@ -148,14 +148,10 @@ class TorchRun:
         hyper, params = case.checked.optimizer, self.net.parameters()
         self.adam = torch.optim.Adam(params, hyper.learning_rate, (hyper.b1, hyper.b2), hyper.eps, fused=True)
         self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=choice.dtype == "bfloat16")
-
-        def loss(images, labels):
-            return functional.cross_entropy(self.net(images), labels)
-
-        self.loss = loss
+        self.loss = lambda images, labels: functional.cross_entropy(self.net(images), labels)
         if choice.compiled:
             torch._dynamo.config.recompile_limit = 100  # every run compiles these lines anew
-            self.loss = torch.compile(loss, dynamic=False)
+            self.loss = torch.compile(self.loss, dynamic=False)
         self.images = self._resident(case.dataset.train_images)
         self.labels = torch.from_numpy(case.dataset.train_labels.astype(np.int64))
         self.batches = iter(())

@@ -49,7 +49,7 @@ class Checkpoints:
             problem = self._check(step) if self._manifest(step).exists() else _CUT_OFF
             if found is None and problem is None:
                 try:
-                    found = step, self._read(step, template)
+                    found, self.newest = (step, self._read(step, template)), step
                     continue
                 except Exception as error:  # whatever Orbax finds wrong with files that agree with their manifest
                     problem = _brief(error)

@@ -39,6 +39,9 @@ def main(argv: list[str]) -> int:
             raise
         complain.print(f"error: {_one_line(error)}", markup=False, highlight=False, soft_wrap=True)
         return 2 if isinstance(error, errors.UserError) else 1
+    except KeyboardInterrupt:
+        complain.print("stopped; the same command goes on from the newest checkpoint", soft_wrap=True)
+        return 130
     except session.Interrupted as stop:
         complain.print(str(stop), markup=False, highlight=False, soft_wrap=True)
         return 128 + stop.signum

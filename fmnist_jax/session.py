@@ -82,6 +82,10 @@ class _Session:
             group.name, len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size
         )
         self.timing = Timing()
+        sessions = directory / "sessions"
+        sessions.mkdir(exist_ok=True)
+        self.timing_path = sessions / f"{len(list(sessions.glob('*.json')))}.json"
+        self.test_inputs = None  # not read before the end
         self.pending = None  # (step, state, training sums, evaluated sums) whose metrics are not read yet
         self.segments = 0
 
@@ -161,16 +165,16 @@ class _Session:
     def _predict_test(self, state):
         """The only reader of the test set."""
         population, dataset = self.population, self.dataset
-        if not hasattr(self, "_test"):
+        if self.test_inputs is None:
             indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
             sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
-            self._test = (
+            self.test_inputs = (
                 population.share(dataset.test_images),
                 population.share(dataset.test_labels),
                 population.put(indices),
                 population.put(sizes),
             )
-        return population.evaluate(state, self.inputs.hyper, *self._test)
+        return population.evaluate(state, self.inputs.hyper, *self.test_inputs)
 
     def _read_pending(self, last: bool = False) -> None:
         """Metric rows of the segment whose evaluation was dispatched earlier: to the file first, then a checkpoint."""
@@ -218,11 +222,7 @@ class _Session:
         self.timing.images = (step - self.first_step) * self.group.static.batch_size * len(self.group.runs)
         self.timing.compile_seconds = self.population.compile_seconds
         self.timing.wall_seconds = time.perf_counter() - self.start
-        sessions = self.directory / "sessions"
-        sessions.mkdir(exist_ok=True)
-        if not hasattr(self, "_timing_path"):
-            self._timing_path = sessions / f"{len(list(sessions.iterdir()))}.json"
-        writers.write_json(self._timing_path, dataclasses.asdict(self.timing))
+        writers.write_json(self.timing_path, dataclasses.asdict(self.timing))
 
     def _stop(self, state, step: int, signum: int) -> None:
         self._read_pending()

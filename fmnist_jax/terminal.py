@@ -116,7 +116,7 @@ def footer(summary: dict) -> list[str]:
     """Wall time, compile time, images/s, diverged runs, the workdir."""
     lines = [
         f"{summary['runs']} runs of {summary['parameters']:,} parameters, {summary['steps']:,} steps each, "
-        f"{summary['mode']} on {summary['devices']} device{'s' if summary['devices'] > 1 else ''}",
+        f"{summary['mode']}ped over {summary['devices']} device{'s' if summary['devices'] > 1 else ''}",
         f"wall {duration(summary['wall_seconds'])}, of which compiling {duration(summary['compile_seconds'])}; "
         f"{summary['images_per_second']:,.0f} training images/s",
     ]
