@@ -95,7 +95,9 @@ def make_case(workload: str, changes: dict, batch: int, runs: int, dataset: data
     wanted.model.update(changes)
     checked = config.parse(wanted)
     shape, size = tuple(dataset.train_images.shape[1:]), len(dataset.train_labels)
-    static, hyper = experiment.resolve(checked, shape, len(dataset.class_names), size, population.choose_conv("auto"))
+    static, hyper = experiment.resolve(
+        checked, shape, len(dataset.class_names), size, population.choose_conv("auto", jax.default_backend())
+    )
     return Case(workload, runs, checked, static, hyper, dataset)
 
 

@@ -22,5 +22,5 @@ def get_config():
     config.train.batch_size = 64
     config.train.duration = "3 epochs"
     config.evaluation.batch_size = 100
-    config.seeds = 2
+    config.seeds = 5
     return config

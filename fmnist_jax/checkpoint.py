@@ -85,8 +85,10 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
-            raise RunError(f"checkpoint {self.directory / str(step)} was not written: {_brief(error)}; "
-                "mend that, and the same command goes on from the one before") from error
+            raise RunError(
+                f"checkpoint {self.directory / str(step)} was not written: {_brief(error)}; "
+                "mend that, and the same command goes on from the one before"
+            ) from error
         write_atomically(self._manifest(step), json.dumps(_digests(self.directory / str(step)), indent=1))
         for path in self.directory.glob("*.manifest.json"):
             if not (self.directory / path.name.split(".")[0]).exists():

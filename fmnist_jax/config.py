@@ -205,7 +205,7 @@ class PopulationConfig:
     """How the runs of a group share the machine. None of it changes what a mapped run computes."""
 
     mode: str = _choice("auto", ("auto", "map", "vmap"))
-    conv: str = _choice("auto", ("auto", "patches", "lax"))
+    conv: str = _choice("auto", ("auto", *layers.CONV_METHODS))
     devices: int = _number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
 
 

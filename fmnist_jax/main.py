@@ -80,10 +80,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 def _check_argument(argument: str) -> None:
-    if found := re.fullmatch(r"--?config=([^:]*)(:.*)?", argument):
-        if not Path(found[1]).is_file():
-            there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none in configs/"
-            raise errors.UserError(f"--config={found[1]}: no such file; there are {there}")
+    if (found := re.fullmatch(r"--?config=([^:]*)(:.*)?", argument)) and not Path(found[1]).is_file():
+        there = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none in configs/"
+        raise errors.UserError(f"--config={found[1]}: no such file; there are {there}")
     if found := re.fullmatch(r"--?(no)?config\.([\w.]+)(?:=(.*))?", argument, re.DOTALL):
         keys = config.flatten(config.Experiment())
         if found[2] not in keys:

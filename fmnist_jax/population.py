@@ -31,9 +31,14 @@ def choose_mode(mode: str, static: experiment.Static, platform: str) -> str:
     return "vmap" if models.forward_flops(static.model, static.image_shape) < VMAP_BELOW_FLOPS else "map"
 
 
-def choose_conv(method: str) -> str:
-    """ "patches" or "lax": as asked, else patches, whose batched products also suit vmapped weights on accelerators."""
-    return "patches" if method == "auto" else method
+def choose_conv(method: str, platform: str) -> str:
+    """One of layers.CONV_METHODS: as asked, or by rule for the device, never by the runs: no bits depend on those.
+
+    On an accelerator "patches", whose products stay products when weights are vmapped (not measured there yet).
+    """
+    if method != "auto":
+        return method
+    return "blocked" if platform == "cpu" else "patches"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ class Population:
         axes = {
             run.init: (0, 0),
             run.order: (0, None, 0, 0),
-            run.segment: (0, 0, None, None, 0, None),
+            run.segment: (0, 0, None, None, 0, None, None),
             run.evaluate: (0, 0, None, None, 0, 0),
             train.close_segment: (0,),
         }
@@ -130,14 +135,14 @@ class Population:
 
     def segment(self, state: Units, inputs: Inputs, step: int, num_steps: int) -> Units:
         """`num_steps` steps from `step` on; the range must stay within one epoch. Returns without waiting."""
-        epoch = step // self.static.steps_per_epoch
-        if (step + num_steps - 1) // self.static.steps_per_epoch != epoch:
+        epoch, start = divmod(step, self.static.steps_per_epoch)
+        if start + num_steps > self.static.steps_per_epoch:
             raise ValueError(f"steps {step}..{step + num_steps} cross an epoch")
         if self._order[0] != epoch:
             order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
             self._order = (epoch, order)
         data = (inputs.images, inputs.labels, self._order[1])
-        return self._call(self._run.segment, state, inputs.hyper, *data, np.int32(num_steps))
+        return self._call(self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps))
 
     def close_segment(self, state: Units) -> Units:
         """`train.close_segment` of every run."""

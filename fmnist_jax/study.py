@@ -52,7 +52,7 @@ def make_group(checked: config.Experiment, dataset: Dataset) -> Group:
         image_shape=tuple(dataset.train_images.shape[1:]),
         classes=len(dataset.class_names),
         train_size=int(split.train_size.min()),
-        conv_method=population.choose_conv(checked.population.conv),
+        conv_method=population.choose_conv(checked.population.conv, jax.default_backend()),
     )
     runs = tuple(Run("base", checked.first_seed + i, 0) for i in range(checked.seeds))
     stacked = jax.tree.map(lambda leaf: np.repeat(leaf[None], len(runs), axis=0), hyper)

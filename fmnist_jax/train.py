@@ -47,7 +47,7 @@ class Train(NamedTuple):
 
     init: Any  # (seed [] uint32, hyper) -> State
     order: Any  # (seed, epoch [] int32, indices [n] int32, size [] int32) -> [n] int32
-    segment: Any  # (state, hyper, images, labels, order, num_steps) -> state
+    segment: Any  # (state, hyper, images, labels, order, start, num_steps) -> state
     evaluate: Any  # (state, hyper, images, labels, indices [m] int32, size) -> (metrics.Sums, predictions [m] int32)
 
 
@@ -55,7 +55,9 @@ def make_train(static: Static) -> Train:
     """The pure functions of every run that shares `static`.
 
     images [N, H, W, C] uint8 and labels [N] int32 are the whole set; a run sees the part its indices name. A segment
-    stays within one epoch, whose order it is given; num_steps is traced, so segments of any length share one program.
+    stays within one epoch, whose order it is given, from its step `start` on; start and num_steps are traced, so segments
+    of any length share one program. (start follows from state.step, but is one number for all runs: a batch at a place
+    that differs by run would be a gather.)
     """
     module = models.MODELS[static.model.family](static.model)
 
@@ -117,10 +119,9 @@ def make_train(static: Static) -> Train:
             diverged_at=_first(state.diverged_at, state.step, jnp.isfinite(loss)),
         )
 
-    def segment(state: State, hyper: Hyper, images, labels, order, num_steps) -> State:
-        def body(_, state):
-            start = (state.step % static.steps_per_epoch) * static.batch_size
-            batch = lax.dynamic_slice_in_dim(order, start, static.batch_size)
+    def segment(state: State, hyper: Hyper, images, labels, order, start, num_steps) -> State:
+        def body(i, state):
+            batch = lax.dynamic_slice_in_dim(order, (start + i) * static.batch_size, static.batch_size)
             return step(state, hyper, images[batch], labels[batch])
 
         return lax.fori_loop(0, num_steps, body, state)

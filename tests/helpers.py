@@ -48,7 +48,7 @@ def images(n: int, seed: int = 0):
 
 def resolved(c, train_size=192, image_shape=(28, 28, 1)):
     """(static, hyper) of a config."""
-    return experiment.resolve(config.parse(c), image_shape, 10, train_size, "patches")
+    return experiment.resolve(config.parse(c), image_shape, 10, train_size, "blocked")
 
 
 def build(c, *, seeds=(0, 1, 2), mode="map", devices=1, hypers=None, train_size=192, n=240):

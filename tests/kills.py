@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, then resume: `python tests/kills.py --kills 20`. The result must have the bits of an unkilled run."""
+"""SIGKILL at random moments, then resume, to the bits of an unkilled run: `python tests/kills.py --kills 20`."""
 
 import argparse
 import random

@@ -13,8 +13,10 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), itertools.product((1, 3, 4), (1, 2), ("same", "valid", 1)))
-def test_patches_equal_lax_conv_and_its_gradients(kernel, stride, padding):
-    images = RNG.normal(size=(2, 9, 8, 3)).astype(np.float32)
+@pytest.mark.parametrize("method", ["patches", "blocked"])
+def test_convolution_and_its_gradients_equal_xlas_in_float64(kernel, stride, padding, method, monkeypatch):
+    monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * 9 * 8 * kernel**2 * 3 * 4)  # two images a block
+    images = RNG.normal(size=(6, 9, 8, 3)).astype(np.float32)
     weights = RNG.normal(size=(kernel, kernel, 3, 4)).astype(np.float32)
 
     def loss(images, weights, method):
@@ -22,7 +24,7 @@ def test_patches_equal_lax_conv_and_its_gradients(kernel, stride, padding):
         return jnp.sum(jnp.sin(out)), out
 
     grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-    (_, ours), (d_images, d_weights) = grad(images, weights, "patches")
+    (_, ours), (d_images, d_weights) = grad(images, weights, method)
     with jax.enable_x64(True):
         wide = grad(jnp.asarray(images, jnp.float64), jnp.asarray(weights, jnp.float64), "lax")
         (_, theirs), (d_images64, d_weights64) = jax.tree.map(np.asarray, wide)
@@ -30,6 +32,23 @@ def test_patches_equal_lax_conv_and_its_gradients(kernel, stride, padding):
     assert ours.shape[1] == layers.conv_size(9, kernel, stride, padding)
     for got, want in ((ours, theirs), (d_images, d_images64), (d_weights, d_weights64)):
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_blocks_are_the_largest_that_fit_and_divide_the_batch(monkeypatch):
+    kernel, images = jnp.zeros((3, 3, 2, 4)), jnp.zeros((12, 8, 8, 2))
+    for blocks, fit in ((12, 1), (6, 2), (3, 4), (3, 5), (1, 12), (1, 99), (12, 0.5)):
+        monkeypatch.setattr(layers, "BLOCK_BYTES", int(fit * 8 * 8 * 9 * 2 * 4))
+        assert layers._in_blocks(images, kernel, 1, images).shape == (blocks, 12 // blocks, 8, 8, 2)
+
+
+def test_the_gradient_by_images_is_left_out_when_nobody_asks():
+    images, weights = RNG.normal(size=(2, 6, 6, 1)), RNG.normal(size=(3, 3, 1, 2))
+    by = jax.grad(
+        lambda *a: layers.conv(*a, stride=1, padding="same", method="blocked", input_gradient=False).sum(), (0, 1)
+    )
+    d_images, d_weights = by(jnp.array(images), jnp.array(weights))
+    assert not d_images.any()
+    assert d_weights.all()
 
 
 def test_same_padding_is_tensorflows():
@@ -57,6 +76,21 @@ def test_soft_pool_does_not_overflow_and_lies_between_average_and_maximum():
     assert (soft <= layers.max_pool(images, 2) + 1e-6).all()
     assert (soft >= layers.average_pool(images, 2) - 1e-6).all()
     assert np.isfinite(layers.soft_pool(images * 1e4, 2)).all()
+
+
+@pytest.mark.parametrize("size", [2, 3, 12])
+def test_the_gradient_of_max_pool_goes_to_the_first_largest(size):
+    images = RNG.normal(size=(2, 25, 26, 3)).astype(np.float32)
+
+    def by_reshape(x):
+        cut = x[:, : 25 // size * size, : 26 // size * size]
+        return cut.reshape(2, 25 // size, size, 26 // size, size, 3).max((2, 4))
+
+    weights = RNG.normal(size=by_reshape(images).shape)
+    ours = jax.grad(lambda x: (layers.max_pool(x, size) * weights).sum())(images)
+    np.testing.assert_array_equal(ours, jax.grad(lambda x: (by_reshape(x) * weights).sum())(images))
+    equal = jax.grad(lambda x: layers.max_pool(x, 2).sum())(jnp.ones((1, 2, 2, 1)))
+    assert equal.ravel().tolist() == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("pool", ["max", "average", "soft"])

@@ -25,6 +25,7 @@ class CNN(nn.Module):
                 self.spec.conv_method,
                 self.spec.kernel_init,
                 self.spec.bias_init,
+                input_gradient=i > 0,
                 name=f"conv_{i}",
             )(features, hyper)
             for part in self.spec.order:
