@@ -109,9 +109,9 @@ def test_another_config_is_refused_with_a_diff(done):
 
 
 def test_the_second_process_on_a_workdir_is_refused_by_the_name_of_the_first(tmp_path):
-    with workdir.lock(tmp_path):
-        with pytest.raises(UserError, match=f"in use by process {os.getpid()} on "), workdir.lock(tmp_path):
-            pass
+    first = f"in use by process {os.getpid()} on "
+    with workdir.lock(tmp_path), pytest.raises(UserError, match=first), workdir.lock(tmp_path):
+        pass
     with workdir.lock(tmp_path):  # a lock left behind by a finished process blocks nobody
         pass
 
