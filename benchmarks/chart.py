@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rivals import Case
-from fmnist_jax import population
 
 OURS, FLOAT32, BFLOAT16, FLAX = "fmnist_jax", "PyTorch float32", "PyTorch bfloat16", "plain Flax"
 COLOURS = {OURS: "#0b6e99", FLOAT32: "#b9bec5", BFLOAT16: "#b9bec5", FLAX: "#b9bec5"}
@@ -44,7 +43,7 @@ def crossover_table(rows: list[dict], runs: int, batch: int) -> Table:
     for row in rows:
         sizes = [*(f"conv{n}" for n in row["model"].get("filters", ())), *map(str, row["model"]["dense"]), "10"]
         numbers = [f"{row[key]:,.0f}" for key in ("forward_flops", "map", "vmap")]
-        rule = "vmap" if row["forward_flops"] < population.VMAP_BELOW_FLOPS else "map"
+        rule = row["rule"]
         table.add_row("-".join(sizes), *numbers, times(row["vmap_over_map"]), rule)
     return table
 

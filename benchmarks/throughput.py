@@ -210,7 +210,8 @@ def crossover(args, dataset, console: Console) -> list[dict]:
         flops = models.forward_flops(case.static.model, case.static.image_shape)
         ratio = summary([v / m for v, m in zip(samples["vmap"], samples["map"], strict=True)])
         medians = {mode: statistics.median(values) for mode, values in samples.items()}
-        rows.append({"model": changes, "forward_flops": flops, **medians, "vmap_over_map": ratio})
+        rule = population.choose_mode("auto", case.static, jax.default_backend())
+        rows.append({"model": changes, "forward_flops": flops, **medians, "vmap_over_map": ratio, "rule": rule})
     rows.sort(key=lambda row: row["forward_flops"])
     console.print(chart.crossover_table(rows, args.runs, args.batch[0]))
     return rows

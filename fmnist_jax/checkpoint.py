@@ -19,9 +19,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from fmnist_jax.errors import RunError
-from fmnist_jax.writers import write_atomically
+from fmnist_jax.writers import read_json, write_atomically
 
 log = logging.getLogger("fmnist_jax")
+_MISSING = "is missing"
 _CUT_OFF = "its manifest is missing"
 
 
@@ -39,6 +40,9 @@ class Checkpoints:
         """The newest whole checkpoint as (step, state), or None where there is none.
 
         `template` is a tree like the state, of arrays or ShapeDtypeStructs with NumPy shapes and dtypes.
+
+        Raises:
+          RunError: a checkpoint that agrees with its manifest cannot be read, or is of another shape.
         """
         if not self.directory.is_dir():
             return None
@@ -48,13 +52,9 @@ class Checkpoints:
         for step in sorted((int(p.name) for p in self.directory.iterdir() if p.name.isdigit()), reverse=True):
             problem = self._check(step) if self._manifest(step).exists() else _CUT_OFF
             if found is None and problem is None:
-                try:
-                    found, self.newest = (step, self._read(step, template)), step
-                    continue
-                except Exception as error:  # whatever Orbax finds wrong with files that agree with their manifest
-                    problem = _brief(error)
-            if problem is _CUT_OFF or (found and problem):  # cut off while being written, or while being pruned
-                shutil.rmtree(self.directory / str(step))
+                found, self.newest = (step, self._read(step, template)), step
+            elif problem is _CUT_OFF or (found and problem and problem.endswith(_MISSING)):
+                shutil.rmtree(self.directory / str(step))  # cut off while being written, or while being pruned
             elif problem:
                 self._set_aside(step, problem)
         return found
@@ -65,7 +65,8 @@ class Checkpoints:
         if self._manager is None:
             self._manager = self._open()
         metrics = None if np.isnan(metric) else {"metric": float(metric)}
-        self._manager.save(step, args=ocp.args.StandardSave(_flat(state)), metrics=metrics)
+        if not self._manager.save(step, args=ocp.args.StandardSave(_flat(state)), metrics=metrics):
+            raise RunError(f"checkpoint {self.directory / str(step)} was refused by Orbax")
         self._uncommitted = self.newest = step
 
     def poll(self) -> None:
@@ -116,32 +117,38 @@ class Checkpoints:
     def _check(self, step: int) -> str | None:
         """What is wrong with a checkpoint by its manifest, or None."""
         try:
-            expected = json.loads(self._manifest(step).read_text())
-        except ValueError:
+            expected = read_json(self._manifest(step))
+        except RunError:
             return "its manifest is unreadable"
         found = _digests(self.directory / str(step))
         for name in sorted(expected.keys() | found.keys()):
             if name not in found:
-                return f"{name} is missing"
+                return f"{name} {_MISSING}"
             if expected.get(name) != found[name]:
                 return f"{name} is not as it was written"
         return None
 
     def _read(self, step: int, template):
         flat = {name: np.empty(leaf.shape, leaf.dtype) for name, leaf in _flat(template).items()}
-        with ocp.StandardCheckpointer() as checkpointer:
-            restored = checkpointer.restore(self.directory / str(step) / "default", flat)
-        leaves = [np.asarray(restored[name]) for name in flat]
-        for leaf, (name, wanted) in zip(leaves, flat.items(), strict=True):
-            if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
-                raise ValueError(f"{name} is {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}")
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                restored = checkpointer.restore(self.directory / str(step) / "default", flat)
+            leaves = [np.asarray(restored[name]) for name in flat]
+            for leaf, (name, wanted) in zip(leaves, flat.items(), strict=True):
+                if (leaf.shape, leaf.dtype) != (wanted.shape, wanted.dtype):
+                    raise ValueError(f"{name} is {leaf.dtype}{leaf.shape}, not {wanted.dtype}{wanted.shape}")
+        except Exception as error:  # whatever Orbax finds wrong with files that agree with their manifest
+            path = self.directory / str(step)
+            raise RunError(
+                f"{path}: whole, but not readable ({_brief(error)}); remove it to use the one before"
+            ) from error
         return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
     def _set_aside(self, step: int, problem: str) -> None:
         aside = self.directory / "set_aside"
         aside.mkdir(exist_ok=True)
         target = next(p for i in range(10**6) if not (p := aside / f"{step}-{i}").exists())
-        log.warning("checkpoint %s of %s set aside: %s; taking the one before", step, self.directory, problem)
+        log.warning("checkpoint %s of %s set aside: %s; going on without it", step, self.directory, problem)
         (self.directory / str(step)).rename(target)
         self._manifest(step).unlink()
 

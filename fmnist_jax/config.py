@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from fmnist_jax import augment, init, layers, losses, optim, schedules
 from fmnist_jax.errors import UserError
@@ -36,6 +37,9 @@ def _number(default, low=-math.inf, high=math.inf, above=None, below=None):
     """A number in [low, high], or in an interval open at `above` or `below`."""
 
     def check(value):
+        if isinstance(value, float):
+            with np.errstate(over="ignore"):
+                value = float(np.float32(value))  # what a run will see of it
         if not math.isfinite(value):
             return "must be a finite number"
         if above is not None and value <= above:
@@ -55,15 +59,21 @@ def _each(default, one):
     """A tuple whose every entry passes the check of the field `one`."""
 
     def check(value):
-        return next((problem for entry in value if (problem := one.metadata["check"](entry))), None)
+        for entry in value:
+            if type(entry) not in ((int, float) if isinstance(one.default, float) else (type(one.default),)):
+                return f"holds {entry!r}, where {_ARTICLES[type(one.default)]} belongs"
+            if problem := one.metadata["check"](entry):
+                return problem
+        return None
 
     return _field(default, check)
 
 
-def _padding_check(value):
-    if value in ("same", "valid") or (isinstance(value, int) and value >= 0):
-        return None
-    return "'same', 'valid' or a number of pixels"
+def _padding_check(values):
+    good = all(
+        value in ("same", "valid") if isinstance(value, str) else type(value) is int and value >= 0 for value in values
+    )
+    return None if good else "'same', 'valid' or a number of pixels"
 
 
 _DURATION = re.compile(r"\s*([0-9.]+)\s*(steps?|epochs?|%)\s*")
@@ -72,7 +82,7 @@ _DURATION = re.compile(r"\s*([0-9.]+)\s*(steps?|epochs?|%)\s*")
 def _duration_check(text):
     found = _DURATION.fullmatch(text)
     if not found or found[1].count(".") > 1 or found[1] == ".":
-        return "a number and a unit, such as '500 steps', '3 epochs' or '10%'"
+        return "a number and a unit, such as '500 steps' or '3 epochs'"
     if float(found[1]) == 0:
         return "must be more than zero"
     if found[2].startswith("step") and not float(found[1]).is_integer():
@@ -91,9 +101,9 @@ def steps_of(text: str, steps_per_epoch: int, total_steps: int | None = None) ->
 class DatasetConfig:
     """Where the images come from, and what of them is held out."""
 
-    name: str = "fashion_mnist"  # fashion_mnist | folder | tfds:<name> | synthetic | synthetic:<train images>
+    name: str = "fashion_mnist"  # fashion_mnist | folder | idx | tfds:<name> | synthetic | synthetic:<train images>
     data_dir: str = ""  # where to look first; empty: $FMNIST_DATA_DIR, data/, ../shared/data, the user's cache
-    image_size: int = _number(0, low=0)  # resize to this side; 0 keeps the size
+    image_size: int = _number(0, low=0, high=4096)  # resize to this side; 0 keeps the size
     validation_fraction: float = _number(0.1, low=0, below=1)  # of the training set, stratified
     split_seed: int = _number(0, low=0)  # decides the split alone, so that repeats share it
     mean: float = _number(0.0)  # inputs are (pixel / 255 - mean) / std
@@ -108,12 +118,14 @@ class ModelConfig:
     filters: tuple = _each((32, 64), _number(0, low=1))  # one convolution block an entry
     kernel: tuple = _each((3,), _number(0, low=1))
     stride: tuple = _each((1,), _number(0, low=1))
-    padding: tuple = _each(("same",), _field("", _padding_check))  # "same" | "valid" | pixels
+    padding: tuple = _field(("same",), _padding_check)  # "same" | "valid" | pixels
     activation: tuple = _each(("relu",), _choice("", layers.ACTIVATIONS))
     pool: tuple = _each(("max",), _choice("", layers.POOLINGS))
     pool_size: tuple = _each((2,), _number(0, low=1))  # window and stride
     norm: tuple = _each(("batch",), _choice("", ("batch", "none")))
-    order: tuple = ("activation", "pool", "norm")  # after each convolution; dropout comes last
+    order: tuple = _each(
+        ("activation", "pool", "norm"), _choice("", ("activation", "pool", "norm"))
+    )  # after each convolution; dropout comes last
     dropout: tuple = _each((), _number(0.0, low=0, high=1))  # () compiles no dropout
     dense: tuple = _each((128,), _number(0, low=1))  # hidden dense layers; the logits come on top
     dense_activation: tuple = _each(("relu",), _choice("", layers.ACTIVATIONS))
@@ -196,7 +208,7 @@ class EvaluationConfig:
     """What is measured at the end of each segment and at the end of a run."""
 
     batch_size: int = _number(500, low=1)
-    top_k: int = _number(5, low=1)
+    top_k: int = _number(5, low=1)  # no more than there are classes
     test_curves: bool = False  # read the test set at every evaluation; otherwise once, at the end
 
 
@@ -214,7 +226,7 @@ class CheckpointConfig:
     """Orbax checkpoints of a group, at segment ends."""
 
     every: int = _number(1, low=1)  # segments between two checkpoints; the last segment always has one
-    keep: int = _number(2, low=1)  # newest ones kept, beside the best by mean validation accuracy
+    keep: int = _number(2, low=2)  # newest ones kept, beside the best by mean validation accuracy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,18 +307,14 @@ def _parse(cls, values: dict, prefix: str):
 
 def _typed(key: str, value, field):
     wanted = field.type
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**127:
         value = float(value)
     if wanted is tuple and isinstance(value, list):
         value = tuple(value)
     if type(value) is not wanted:
         raise wrong_type(key, value)
     check = field.metadata.get("check")
-    try:
-        problem = check(value) if check else None
-    except TypeError:  # an entry of a tuple that is no number, say
-        problem = f"holds an entry of the wrong type; the default is {field.default!r}"
-    if problem:
+    if check and (problem := check(value)):
         raise UserError(f"{key}={value!r}: {problem}")
     return value
 
@@ -318,6 +326,8 @@ def unknown_key(key: str) -> UserError:
     """The error for a dotted key that no part of an experiment has, with the nearest that one has."""
     known = list(flatten(Experiment()))
     same_leaf = [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+    if inside := [k for k in known if k.startswith(key + ".")]:
+        return UserError(f"{key}: a section, not a key; set {', '.join(inside)}")
     section, _, leaf = key.rpartition(".")
     there = [k for k in known if k.rpartition(".")[0] == section] or known
     nearest = difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in there], n=1, cutoff=0.7)
@@ -358,9 +368,16 @@ def _check_read(experiment: Experiment) -> None:
     model = experiment.model
     if model.family == "mlp":
         keys = ("filters", "kernel", "stride", "padding", "activation", "pool", "pool_size", "norm", "order", "dropout")
-        refuse([f"model.{k}" for k in keys], "model.family is 'mlp'")
+        refuse([*(f"model.{k}" for k in keys), "population.conv"], "model.family is 'mlp'")
+    elif set(model.pool) == {"none"}:
+        refuse(["model.pool_size"], "model.pool is 'none'")
+    if not model.dense:
+        refuse(["model.dense_activation", "model.dense_dropout"], "model.dense is ()")
+    if experiment.dataset.validation_fraction == 0:
+        refuse(["dataset.split_seed"], "dataset.validation_fraction is 0")
     conv_activations = model.activation if model.family == "cnn" else ()
-    if not any("leaky" in a for a in (*conv_activations, *model.dense_activation)):
+    dense_activations = model.dense_activation if model.dense else ()
+    if not any("leaky" in a for a in (*conv_activations, *dense_activations)):
         refuse(["model.leaky_slope"], "no activation is leaky_relu")
     if model.family == "mlp" or "batch" not in model.norm:
         refuse(["model.norm_momentum", "model.norm_epsilon"], "no layer has batch norm")

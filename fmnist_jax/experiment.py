@@ -68,13 +68,17 @@ def resolve(
     except ValueError as error:
         raise UserError(f"augment.ops={experiment.augment.ops!r}: {error}") from None
     if experiment.evaluation.top_k > classes:
-        raise UserError(f"evaluation.top_k={experiment.evaluation.top_k}: there are only {classes} classes")
+        raise UserError(
+            f"evaluation.top_k={experiment.evaluation.top_k}: there are only {classes} classes; take {classes} or less"
+        )
     steps_per_epoch = train_size // batch_size
     if experiment.train.duration.strip().endswith("%"):
         raise UserError(
             f"train.duration={experiment.train.duration!r}: a share of itself; take 'N steps' or 'N epochs'"
         )
     total_steps = config.steps_of(experiment.train.duration, steps_per_epoch)
+    if total_steps > 2**31 - 1:
+        raise UserError(f"train.duration={experiment.train.duration!r}: more than {2**31 - 1:,} steps")
     warmup = experiment.schedule.warmup_epochs * steps_per_epoch
     if warmup >= total_steps:
         raise UserError(

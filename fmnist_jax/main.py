@@ -1,15 +1,17 @@
 """Flags -> config -> study -> table: `python -m fmnist_jax.main --config=configs/cnn.py`."""
 
+import contextlib
 import logging
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from fmnist_jax import config, errors, session, sharding, study
@@ -33,10 +35,10 @@ def main(argv: list[str]) -> int:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
         checked = config.parse(_CONFIG.value)
         sharding.configure(checked.platform)
-        study.run(checked, Path(_WORKDIR.value or Path("runs") / _config_name()), console)
-    except (errors.UserError, errors.RunError, OSError) as error:
+        study.run(checked, Path(_WORKDIR.value or Path("runs") / _config_name()).expanduser(), console)
+    except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         if _VERBOSE.value:
-            raise
+            traceback.print_exc()
         complain.print(f"error: {_one_line(error)}", markup=False, highlight=False, soft_wrap=True)
         return 2 if isinstance(error, errors.UserError) else 1
     except KeyboardInterrupt:
@@ -66,14 +68,18 @@ def _one_line(error: Exception) -> str:
 def _parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, with a bad config file, key or value refused in one line."""
     try:
-        for argument in argv[1:]:
-            _check_argument(argument)
+        for argument, value in zip(argv[1:], [*argv[2:], ""], strict=False):
+            _check_argument(f"{argument}={value}" if argument in ("--config", "-config") else argument)
         rest = flags.FLAGS(argv)
         if _CONFIG.value is None:
             raise errors.UserError("--config: missing; try --config=configs/cnn.py")
+        if not isinstance(_CONFIG.value, ConfigDict):
+            raise errors.UserError(
+                "--config: its get_config() must return a ConfigDict, from fmnist_jax.config.default()"
+            )
     except Exception as error:  # whatever a config file's own code raises
         if "--verbose" in argv:
-            raise
+            traceback.print_exc()
         print(f"error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     return rest
@@ -98,9 +104,11 @@ def run() -> None:
     """Quiet libraries and a persistent compilation cache, then `main`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache.root() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        with contextlib.suppress(OSError):  # without a cache, compiling takes its time, and that is all
+            (cache.root() / "xla").mkdir(parents=True, exist_ok=True)
+            jax.config.update("jax_compilation_cache_dir", str(cache.root() / "xla"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if "--verbose" in sys.argv else logging.ERROR)
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)

@@ -23,7 +23,7 @@ VMAP_BELOW_FLOPS = 200_000
 
 
 def choose_mode(mode: str, static: experiment.Static, platform: str) -> str:
-    """ "map" or "vmap": as asked, or by rule for the device and the model."""
+    """Returns "map" or "vmap": as asked, or by rule for the device and the model."""
     if mode != "auto":
         return mode
     if platform != "cpu":
@@ -84,8 +84,8 @@ class Population:
             self.unit_devices = [self.devices[i % len(self.devices)] for i in range(runs)]
             self.width = None
         else:
-            self.unit_devices = self.devices
-            self.width = -(-runs // len(self.devices))  # runs of a device; the last device's are padded
+            self.width = -(-runs // len(self.devices))  # runs of a device; the last one's are padded
+            self.unit_devices = self.devices = self.devices[: -(-runs // self.width)]
         run = train.make_train(static)
         axes = {
             run.init: (0, 0),
@@ -100,7 +100,7 @@ class Population:
             for function, of_runs in axes.items()
         }
         self._compiled: dict[Any, Any] = {}
-        self._order: tuple[int, Units | None] = (-1, None)
+        self._order: tuple[int, Inputs | None, Units | None] = (-1, None, None)
 
     def put(self, tree) -> Units:
         """A host tree whose leaves have a leading axis of runs, on the devices."""
@@ -139,10 +139,10 @@ class Population:
         epoch, start = divmod(step, self.static.steps_per_epoch)
         if start + num_steps > self.static.steps_per_epoch:
             raise ValueError(f"steps {step}..{step + num_steps} cross an epoch")
-        if self._order[0] != epoch:
+        if self._order[0] != epoch or self._order[1] is not inputs:
             order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
-            self._order = (epoch, order)
-        data = (inputs.images, inputs.labels, self._order[1])
+            self._order = (epoch, inputs, order)
+        data = (inputs.images, inputs.labels, self._order[2])
         return self._call(self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps))
 
     def close_segment(self, state: Units) -> Units:

@@ -1,7 +1,6 @@
 """One process's work on one group: train between checkpoints, write metric rows, finish with results on disk."""
 
 import dataclasses
-import json
 import signal
 import threading
 import time
@@ -10,9 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fmnist_jax import checkpoint, experiment, metrics, population, sharding, writers
+from fmnist_jax import checkpoint, config, experiment, metrics, population, sharding, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
+from fmnist_jax.errors import RunError
 from fmnist_jax.population import Inputs, Population, Units
 from fmnist_jax.terminal import LiveLine, Progress
 
@@ -56,7 +56,7 @@ class Timing:
     images: int = 0
 
 
-def train_group(group: Group, dataset: Dataset, directory: Path, settings, line: LiveLine) -> None:
+def train_group(group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, line: LiveLine) -> None:
     """Trains a group to its end, from its newest checkpoint if there is one, and writes `directory`/done.json.
 
     Raises:
@@ -69,7 +69,7 @@ def train_group(group: Group, dataset: Dataset, directory: Path, settings, line:
 class _Session:
     """One process's work on a group: segments are dispatched one ahead of the reading of their metrics."""
 
-    def __init__(self, group: Group, dataset: Dataset, directory: Path, settings, line: LiveLine):
+    def __init__(self, group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, line: LiveLine):
         self.start = time.perf_counter()
         self.group, self.dataset, self.directory, self.settings, self.line = group, dataset, directory, settings, line
         static = group.static
@@ -97,18 +97,30 @@ class _Session:
         self.rows = writers.RowWriter(self.directory / "metrics.jsonl", step)
         with _Signals() as signals:
             state, step = self._train(state, step, signals)
-            self._read_pending(last=True)
-            self.line.update(self.progress)
-            self.checkpoints.wait()
-            self._finish(state)
+        self._read_pending(last=True)
+        self.line.update(self.progress)
         self.checkpoints.close()
+        self._finish(state)
         self.rows.close()
 
     def _restore(self):
         template = self.population.shapes(_seeds(self.group), self.group.hyper)
-        if (found := self.checkpoints.restore(template)) is not None:
-            return self.population.put(found[1]), found[0]
-        return self.population.init(self.inputs), 0
+        if (found := self.checkpoints.restore(template)) is None:
+            return self.population.init(self.inputs), 0
+        step, state = found
+        self._check_rows(step)
+        return self.population.put(state), step
+
+    def _check_rows(self, step: int) -> None:
+        """Every evaluation up to a checkpoint has its rows on the disk, or someone has damaged the file."""
+        static, path = self.group.static, self.directory / "metrics.jsonl"
+        wanted = step if step == static.total_steps else step // static.eval_every * static.eval_every
+        there = sum(row["step"] == wanted for row in writers.read_rows(path))
+        if wanted and there != len(self.group.runs):
+            raise RunError(
+                f"{path}: {there} rows of step {wanted:,}, there should be {len(self.group.runs)}; "
+                f"put the file back, or remove {self.directory} to train again"
+            )
 
     def _train(self, state, step: int, signals: "_Signals"):
         static = self.group.static
@@ -241,14 +253,14 @@ class _Session:
         classes = np.uint8 if self.group.static.model.classes <= 256 else np.uint16
         np.savez_compressed(self.directory / "predictions.npz", test=predictions.astype(classes))
         self._write_timing(self.group.static.total_steps)
-        results = [
-            {
-                **last[(run.arm, run.seed, run.fold)],
-                **{f"test_{name}": values[i] for name, values in finals.items()},
-                "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
-            }
-            for i, run in enumerate(self.group.runs)
-        ]
+        results = []
+        for i, run in enumerate(self.group.runs):
+            row = {**last[(run.arm, run.seed, run.fold)], **{f"test_{name}": v[i] for name, v in finals.items()}}
+            row["diverged_at"] = int(diverged_at[i]) if diverged_at[i] >= 0 else None
+            # Finite weights can still be too large for a finite loss; then the last update is where it broke.
+            if row["diverged_at"] is None and not all(_finite(v) for k, v in row.items() if k.endswith("_loss")):
+                row["diverged_at"] = self.group.static.total_steps
+            results.append(row)
         facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
         writers.write_json(self.directory / "done.json", {"results": results, **facts})
 
@@ -275,6 +287,10 @@ class _Signals:
             signal.signal(signum, handler)
 
 
+def _finite(value) -> bool:
+    return value is not None and bool(np.isfinite(value))
+
+
 def _seeds(group: Group) -> np.ndarray:
     return np.array([run.seed for run in group.runs], np.uint32)
 
@@ -299,6 +315,6 @@ def read_group(directory: Path) -> dict | None:
     path = directory / "done.json"
     if not path.exists():
         return None
-    done = json.loads(path.read_text())
-    sessions = [json.loads(p.read_text()) for p in (directory / "sessions").glob("*.json")]
-    return {**done, "timing": {key: sum(s[key] for s in sessions) for key in sessions[0]}}
+    sessions = [Timing(**writers.read_json(p)) for p in (directory / "sessions").glob("*.json")]
+    timing = {f.name: sum(getattr(s, f.name) for s in sessions) for f in dataclasses.fields(Timing)}
+    return {**writers.read_json(path), "timing": timing}

@@ -13,13 +13,13 @@ def configure(platform: str) -> None:
     Raises:
       UserError: there is no such accelerator.
     """
-    if platform != "auto":
-        jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(platform, platform))
+    if platform == "cpu":
+        jax.config.update("jax_platforms", "cpu")
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", cores())
     try:
-        jax.devices()
-    except RuntimeError:
+        jax.devices(None if platform == "auto" else platform)
+    except (RuntimeError, AssertionError):
         raise UserError(
             f"platform={platform!r}: JAX finds no such device here; take --config.platform=auto, or install jax for it"
         ) from None

@@ -1,18 +1,20 @@
 """A question as a config -> runs -> groups -> a tidy table and a summary on disk."""
 
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from fmnist_jax import config, experiment, population, session, stats, terminal, train, workdir, writers
+from fmnist_jax import config, experiment, population, session, sharding, stats, terminal, train, workdir, writers
 from fmnist_jax.data import Dataset, load, splits
 from fmnist_jax.session import Group, Run
 
-# These say where to work, not what to compute: a workdir may go on under others.
-NOT_IN_THE_RESULT = ("dataset.data_dir", "platform", "population.devices")
+# These say where to work and what to keep, not what to compute: a workdir may go on under others.
+NOT_IN_THE_RESULT = (
+    *("dataset.data_dir", "platform", "population.devices"),
+    *("checkpoint.every", "checkpoint.keep", "writers.tensorboard"),
+)
 
 
 def run(checked: config.Experiment, directory: Path, console: Console) -> dict:
@@ -22,25 +24,34 @@ def run(checked: config.Experiment, directory: Path, console: Console) -> dict:
       UserError: the config does not fit the data, or the workdir.
       session.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
-    dataset = load(checked.dataset.name, data_dir=checked.dataset.data_dir, image_size=checked.dataset.image_size)
-    group = make_group(checked, dataset)
-    with workdir.lock(directory):
-        keys = {k: v for k, v in config.flatten(checked).items() if k not in NOT_IN_THE_RESULT}
-        workdir.claim(directory, {**keys, "dataset.fingerprint": dataset.fingerprint})
-        place = directory / "groups" / "0"
-        if session.read_group(place) is None:
-            writers.write_json(directory / "environment.json", workdir.environment())
-            if dataset.synthetic:
-                console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
-            with terminal.LiveLine(console) as line:
-                session.train_group(group, dataset, place, checked, line)
-        if not (directory / "summary.json").exists():
-            _write_results(directory, checked, group, dataset, place)
-    summary = json.loads((directory / "summary.json").read_text())
+    place = directory / "groups" / "0"
+    keys = {k: v for k, v in config.flatten(checked).items() if k not in NOT_IN_THE_RESULT}
+    if (directory / "summary.json").exists() and session.read_group(place) is not None:
+        workdir.check_same(directory, keys)
+    else:
+        dataset = load(checked.dataset.name, data_dir=checked.dataset.data_dir, image_size=checked.dataset.image_size)
+        group = make_group(checked, dataset)
+        with workdir.lock(directory):
+            workdir.claim(directory, {**keys, "dataset.fingerprint": dataset.fingerprint})
+            _complete(directory, checked, group, dataset, place, console)
+    summary = writers.read_json(directory / "summary.json")
     console.print(terminal.summary_table(summary))
     for text in terminal.footer({**summary, "workdir": str(directory)}):
         console.print(text, highlight=False, soft_wrap=True)
     return summary
+
+
+def _complete(
+    directory: Path, checked: config.Experiment, group: Group, dataset: Dataset, place: Path, console: Console
+) -> None:
+    if session.read_group(place) is None:
+        (directory / "summary.json").unlink(missing_ok=True)
+        writers.write_json(directory / "environment.json", workdir.environment())
+        if dataset.synthetic:
+            console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
+        with terminal.LiveLine(console) as line:
+            session.train_group(group, dataset, place, checked, line)
+    _write_results(directory, checked, group, dataset, place)
 
 
 def make_group(checked: config.Experiment, dataset: Dataset) -> Group:
@@ -54,12 +65,13 @@ def make_group(checked: config.Experiment, dataset: Dataset) -> Group:
         train_size=int(split.train_size.min()),
         conv_method=population.choose_conv(checked.population.conv, jax.default_backend()),
     )
+    sharding.devices_for(checked.seeds, checked.population.devices)  # raises where there are not so many
     runs = tuple(Run("base", checked.first_seed + i, 0) for i in range(checked.seeds))
     stacked = jax.tree.map(lambda leaf: np.repeat(leaf[None], len(runs), axis=0), hyper)
     return Group("base", static, runs, stacked, split)
 
 
-def _write_results(directory: Path, checked, group: Group, dataset: Dataset, place: Path) -> None:
+def _write_results(directory: Path, checked: config.Experiment, group: Group, dataset: Dataset, place: Path) -> None:
     """Parquet, CSV, TensorBoard, and last summary.json, all from the group's JSONL and done.json."""
     done = session.read_group(place)
     curves, results = writers.read_rows(place / "metrics.jsonl"), done["results"]

@@ -83,7 +83,7 @@ def duration(seconds: float) -> str:
 
 def summary_table(summary: dict) -> Table:
     """Mean, sd, 95% interval, n, best and worst (its seed) of every split and metric; fits 80 columns."""
-    title = summary["name"] + (f", arm {summary['arm']}" if summary.get("arm", "base") != "base" else "")
+    title = summary["name"]
     if summary["synthetic"]:
         title += "  (SYNTHETIC DATA: drawn garments, not a real data set)"
     table = Table(

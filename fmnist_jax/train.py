@@ -55,9 +55,9 @@ def make_train(static: Static) -> Train:
     """The pure functions of every run that shares `static`.
 
     images [N, H, W, C] uint8 and labels [N] int32 are the whole set; a run sees the part its indices name. A segment
-    stays within one epoch, whose order it is given, from its step `start` on; start and num_steps are traced, so segments
-    of any length share one program. (start follows from state.step, but is one number for all runs: a batch at a place
-    that differs by run would be a gather.)
+    stays within one epoch, whose order it is given, from its step `start` on; start and num_steps are traced, so
+    segments of any length share one program. (start follows from state.step, but is one number for all runs: a batch
+    at a place that differs by run would be a gather.)
     """
     module = models.MODELS[static.model.family](static.model)
 
@@ -139,7 +139,9 @@ def make_train(static: Static) -> Train:
             logits = module.apply(variables, inputs, hyper, train=False)
             loss = losses.per_example(static.loss, logits, labels[chosen])
             sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
-            return sums, jnp.argmax(logits, -1).astype(jnp.int32)
+            # As the confusion matrix books them: logits that are not finite are wrong whatever their argmax.
+            finite, wrong = jnp.isfinite(logits).all(-1), (labels[chosen] + 1) % static.model.classes
+            return sums, jnp.where(finite, jnp.argmax(logits, -1), wrong).astype(jnp.int32)
 
         sums, predictions = lax.scan(body, metrics.zeros(static.model.classes), (padded, counted))
         return sums, predictions.reshape(-1)[: len(indices)]

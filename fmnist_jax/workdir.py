@@ -45,7 +45,7 @@ def lock(workdir: Path):
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             file.seek(0)
             raise UserError(
                 f"workdir {workdir}: in use by {file.read().strip() or 'another process'}; wait for it, or stop it"
@@ -60,25 +60,27 @@ def lock(workdir: Path):
 
 
 def claim(workdir: Path, config: dict) -> None:
-    """Writes config.json (flat: dotted key -> value), or holds an older one against it.
+    """Writes config.json (flat: dotted key -> value), or holds the one of a run that has begun against it.
 
     Raises:
-      UserError: the workdir was made with another config; says which keys differ.
+      UserError: the workdir holds results of another config; says which keys differ.
     """
-    path = workdir / "config.json"
-    config = json.loads(json.dumps(config))
-    if not path.exists():
-        writers.write_json(path, config)
-        return
-    try:
-        there = json.loads(path.read_text())
-    except ValueError:
-        raise UserError(
-            f"{path}: not readable as JSON; remove the workdir, or choose another with --workdir=DIR"
-        ) from None
-    differ = [k for k in sorted(config.keys() | there.keys()) if config.get(k, "-") != there.get(k, "-")]
+    if any(workdir.glob("groups/*/checkpoints/*.manifest.json")) or any(workdir.glob("groups/*/done.json")):
+        check_same(workdir, config)
+    else:
+        writers.write_json(workdir / "config.json", config)
+
+
+def check_same(workdir: Path, config: dict) -> None:
+    """Holds the keys of `config` against config.json.
+
+    Raises:
+      UserError: they differ; says how.
+    """
+    there, config = writers.read_json(workdir / "config.json"), json.loads(json.dumps(config))
+    differ = [k for k in config if config[k] != there.get(k, "-")]
     if differ:
-        diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config.get(k, '-')!r} now" for k in differ)
+        diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config[k]!r} now" for k in differ)
         raise UserError(
             f"workdir {workdir} holds results of another config ({diff}); choose another with --workdir=DIR"
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fmnist_jax.errors import RunError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes `path` whole or not at all: temporary file, fsync, rename."""
@@ -51,17 +53,46 @@ class RowWriter:
         self._file.close()
 
 
+def read_json(path: Path) -> dict:
+    """The object in a JSON file that this package wrote.
+
+    Raises:
+      RunError: it is damaged.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: damaged; put it back, or choose another --workdir")
+    return value
+
+
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a JSONL file; a torn last line is not one."""
+    """The rows of a JSONL file; a torn last line is not one.
+
+    Raises:
+      RunError: a line that is not torn is damaged.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    return [_row(path, line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def _row(path: Path, line: bytes) -> dict:
+    try:
+        row = json.loads(line)
+        if isinstance(row["step"], int):
+            return row
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RunError(f"{path}: a damaged line, {line[:40]!r}...; put it back, or choose another --workdir")
 
 
 def _trim(path: Path, last_step: int) -> None:
     kept = 0
     for line in path.read_bytes().splitlines(keepends=True):
-        if not line.endswith(b"\n") or json.loads(line)["step"] > last_step:
+        if not line.endswith(b"\n") or _row(path, line)["step"] > last_step:
             break
         kept += len(line)
     with open(path, "r+b") as file:
@@ -102,10 +133,12 @@ def write_tensorboard(directory: Path, curves: list[dict], results: list[dict], 
         path = directory / f"{run[0]}-seed{run[1]}-fold{run[2]}"
         for old in path.glob("events.*"):
             old.unlink()
-        with SummaryWriter(str(path)) as writer:
-            for row in by_run.get(run, []):
+        rows = by_run.get(run, [])
+        # A queue that holds every event: with a shorter one tensorboardX waits for ever on a full disk.
+        with SummaryWriter(str(path), max_queue=100 + sum(map(len, rows))) as writer:
+            for row in rows:
                 for key, value in row.items():
-                    if isinstance(value, float) and key not in ("epoch",):
+                    if isinstance(value, float) and key != "epoch":
                         writer.add_scalar(key, value, row["step"])
             finals = {k: v for k, v in result.items() if isinstance(v, float) and k.startswith("test_")}
             plain = {k: v if isinstance(v, (int, float, bool, str)) else str(v) for k, v in hyper.items()}

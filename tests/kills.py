@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,9 @@ def outcome(workdir: Path) -> dict[str, bytes]:
 
 
 def trial(directory: Path, part: str, seconds: float, rng: random.Random) -> dict[str, bytes]:
-    """One run killed once, at a moment uniform over an unkilled run's duration, and resumed."""
-    run(directory, part, kill_after=rng.uniform(0.3, 1.0) * seconds)
+    """One run killed once, after the first third of an unkilled run's duration, and resumed."""
+    while run(directory, part, kill_after=rng.uniform(0.3, 0.95) * seconds):
+        shutil.rmtree(directory)  # this time it was quicker than the kill
     run(directory, part)
     return outcome(directory)
 

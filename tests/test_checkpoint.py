@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fmnist_jax import checkpoint, train
+from fmnist_jax.errors import RunError
 
 
 def state(step, runs=2):
@@ -106,5 +107,20 @@ def test_all_damaged_is_as_none(saved):
     assert checkpoint.Checkpoints(saved, 2).restore(state(0)) is None
 
 
-def test_a_checkpoint_of_another_shape_is_not_used(saved):
-    assert checkpoint.Checkpoints(saved, 2).restore(state(0, runs=3)) is None
+def test_a_checkpoint_of_another_shape_is_refused(saved):
+    with pytest.raises(RunError, match="4: whole, but not readable"):
+        checkpoint.Checkpoints(saved, 2).restore(state(0, runs=3))
+
+
+def test_a_damaged_older_checkpoint_is_set_aside_and_a_half_pruned_one_removed(saved):
+    metadata = saved / "3" / "default" / "_METADATA"
+    metadata.write_bytes(b"x" + metadata.read_bytes()[1:])
+    (saved / "1" / "default" / "_METADATA").unlink()
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 4
+    assert (saved / "set_aside" / "3-0").is_dir()
+    assert not (saved / "1").exists()
+
+
+def test_a_manifest_that_is_no_object_is_unreadable(saved):
+    (saved / "4.manifest.json").write_text("[]")
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 3

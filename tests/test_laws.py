@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from helpers import build, images, mlp, resolved, run_of, same_bits, tiny, trained
 
-from fmnist_jax import config, metrics, train
+from fmnist_jax import config, experiment, metrics, train
 
 ROOT = Path(__file__).parent.parent
+SGD = {"optimizer__name": "sgd", "optimizer__learning_rate": 1.0}
 STEPS = 18  # crosses an epoch of 12 steps
 
 
@@ -34,12 +35,11 @@ def test_law_1_a_vmapped_run_is_within_tolerance_of_the_run_alone(mapped):
     vmapped = trained(pop, inputs, STEPS)
     for a, b in zip(jax.tree.leaves(vmapped.params), jax.tree.leaves(mapped.params), strict=True):
         assert np.abs(a - b).max() <= 1e-2 * np.abs(b).max()
-    pop, inputs = build(tiny(), mode="vmap", seeds=(1,))
-    alone = trained(pop, inputs, 1)
-    pop, inputs = build(tiny(), mode="vmap")
-    among = run_of(trained(pop, inputs, 1), 1)
+    # One step of SGD is the gradient itself: there round-off is all the difference there may be.
+    alone = run_of(trained(*build(tiny(**SGD), mode="vmap", seeds=(1,)), 1), 0)
+    among = run_of(trained(*build(tiny(**SGD), mode="vmap"), 1), 1)
     for a, b in zip(jax.tree.leaves(alone.params), jax.tree.leaves(among.params), strict=True):
-        np.testing.assert_allclose(a[0], b, atol=2.5e-3)  # one Adam step is at most the learning rate, either way
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 
 
 def test_law_1_seeds_differ(mapped):
@@ -162,13 +162,13 @@ KITCHEN_SINKS = (
 
 def test_law_4_the_padding_of_vmapped_runs_costs_no_result():
     """Three runs on two devices, two a device: the fourth is padding, and nobody sees it."""
-    pop, inputs = build(tiny(), devices=2, mode="vmap")
+    pop, inputs = build(tiny(**SGD), devices=2, mode="vmap")
     spread = trained(pop, inputs, 1)
     assert pop.width == 2
-    together = trained(*build(tiny(), mode="vmap"), 1)
+    together = trained(*build(tiny(**SGD), mode="vmap"), 1)
     assert spread.step.shape == (3,)
     for a, b in zip(jax.tree.leaves(spread.params), jax.tree.leaves(together.params), strict=True):
-        np.testing.assert_allclose(a, b, atol=2.5e-3)
+        assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
 
 
 @pytest.mark.parametrize("changes", KITCHEN_SINKS, ids=("adamw", "rmsprop", "sgd"))
@@ -258,7 +258,9 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
     spec.loader.exec_module(module)
     for part in getattr(module, "PARTS", (None,)):
         checked = config.parse(module.get_config() if part is None else module.get_config(part))
-        assert checked.seeds >= 1
+        shape = (100, 100, 3) if checked.dataset.name == "folder" else (28, 28, 1)
+        static, hyper = experiment.resolve(checked, shape, 33 if shape[0] == 100 else 10, 1600, "blocked")
+        assert train.param_count(static, hyper) > 1000
     for word in ("Source:", "Command:", "Cost:", "Expect:"):
         assert word in module.__doc__
 
@@ -271,7 +273,7 @@ MAY_IMPORT = {
     "population": {"experiment", "models", "train"},
     "sharding": {"errors"},
     "terminal": set(),
-    "writers": set(),
+    "writers": {"errors"},
 }
 
 

@@ -46,7 +46,7 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path):
 
 def test_verbose_shows_the_traceback(tmp_path):
     status, _, error = main("--config=configs/cnn.py", "--config.seeds=0", "--verbose", f"--workdir={tmp_path}")
-    assert status == 1
+    assert status == 2
     assert "Traceback" in error
     assert "seeds=0: must be at least 1" in error
 

@@ -94,17 +94,20 @@ def test_k_folds_by_hand():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda y: splits.validation_split(y, 1.0, 0), "validation fraction=1.0: must be at least 0 and less than 1"),
-        (lambda y: splits.validation_split(y, -0.1, 0), "validation fraction=-0.1"),
-        (lambda y: splits.validation_split(y, float("nan"), 0), "validation fraction=nan"),
+        (
+            lambda y: splits.validation_split(y, 1.0, 0),
+            "dataset.validation_fraction=1.0: must be at least 0 and less than 1",
+        ),
+        (lambda y: splits.validation_split(y, -0.1, 0), "dataset.validation_fraction=-0.1"),
+        (lambda y: splits.validation_split(y, float("nan"), 0), "dataset.validation_fraction=nan"),
         (lambda y: splits.validation_split(y, 0.001, 0), "6 to train on and 0 to validate on"),
         (lambda y: splits.validation_split(y, 0.99, 0), "0 to train on and 6 to validate on"),
-        (lambda y: splits.validation_split(y, 0.5, -1), "split seed=-1: must be at least 0"),
+        (lambda y: splits.validation_split(y, 0.5, -1), "dataset.split_seed=-1: must be at least 0"),
         (lambda y: splits.validation_split(y[:0], 0.5, 0), "at least one"),
         (lambda y: splits.k_folds(y, 1, 0), "folds=1: must be at least 2"),
         (lambda y: splits.k_folds(y, 3, 0), "folds=3: class 1 has only 2 examples"),
         (lambda y: splits.k_folds(y, 7, 0, stratified=False), "folds=7: more than the 6 examples"),
-        (lambda y: splits.k_folds(y, 2, -5), "split seed=-5"),
+        (lambda y: splits.k_folds(y, 2, -5), "dataset.split_seed=-5"),
     ],
 )
 def test_bad_input_is_named(call, message):

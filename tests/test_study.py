@@ -1,8 +1,10 @@
 """A study from config to files, in this process: what is written, resumed, refused and never touched."""
 
+import dataclasses
 import io
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from helpers import mlp, tiny
 from rich.console import Console
 
 from fmnist_jax import config, data, session, study, workdir
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import RunError, UserError
 
 
 def run(c, directory):
@@ -104,8 +106,56 @@ def test_another_config_is_refused_with_a_diff(done):
     with pytest.raises(UserError, match="optimizer.learning_rate: 0.001 there, 0.1 now") as caught:
         run(tiny(optimizer__learning_rate=0.1), done[0])
     assert "seeds" not in str(caught.value)
-    with pytest.raises(UserError, match="dataset.fingerprint"):
+    with pytest.raises(UserError, match="dataset.name: 'synthetic:240' there, 'synthetic:260' now"):
         run(tiny(dataset__name="synthetic:260"), done[0])
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path, monkeypatch):
+    run(mlp(), tmp_path)
+    (tmp_path / "summary.json").unlink()
+    other = data.load("synthetic:240")
+    monkeypatch.setattr(study, "load", lambda *_, **__: dataclasses.replace(other, fingerprint="f00"))
+    with pytest.raises(UserError, match="dataset.fingerprint: .* 'f00' now"):
+        run(mlp(), tmp_path)
+
+
+def test_a_finished_study_is_shown_without_its_data(done, monkeypatch):
+    monkeypatch.setattr(study, "load", lambda *_, **__: pytest.fail("read the data"))
+    assert run(tiny(), done[0])[0] == done[1]
+
+
+def test_a_config_may_be_corrected_before_the_first_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "train_group", lambda *_: (_ for _ in ()).throw(RunError("out of memory")))
+    with pytest.raises(RunError):
+        run(mlp(), tmp_path)
+    monkeypatch.undo()
+    assert run(mlp(seeds=2), tmp_path)[0]["runs"] == 2
+
+
+def test_a_run_that_breaks_in_its_last_update_has_diverged_too(tmp_path):
+    c = tiny(train__duration="1 steps", optimizer__learning_rate=1e30)
+    summary, _ = run(c, tmp_path)
+    assert [row["diverged_at"] for row in summary["diverged"]] == [1, 1, 1]
+
+
+def test_damaged_rows_are_an_error_by_name(done, tmp_path):
+    shutil.copytree(done[0], tmp_path / "copy")
+    for name in ("summary.json", "groups/0/done.json"):
+        (tmp_path / "copy" / name).unlink()
+    path = tmp_path / "copy/groups/0/metrics.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"step"', b'"stp"', 1))
+    with pytest.raises(RunError, match="metrics.jsonl: a damaged line"):
+        run(tiny(), tmp_path / "copy")
+    path.unlink()
+    with pytest.raises(RunError, match="metrics.jsonl: 0 rows of step 26, there should be 3"):
+        run(tiny(), tmp_path / "copy")
+
+
+def test_law_7_same_config_same_table(done, tmp_path):
+    run(tiny(), tmp_path)
+    for name in ("groups/0/metrics.jsonl", "groups/0/done.json", "results.csv"):
+        assert (tmp_path / name).read_bytes() == (done[0] / name).read_bytes()
 
 
 def test_the_second_process_on_a_workdir_is_refused_by_the_name_of_the_first(tmp_path):
@@ -123,9 +173,10 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_a_refused_config_leaves_nothing_behind(tmp_path):
-    with pytest.raises(UserError, match="train.batch_size=5000"):
-        run(tiny(train__batch_size=5000), tmp_path / "w")
-    assert not (tmp_path / "w").exists()
+    for key, value in (("train__batch_size", 5000), ("population__devices", 99)):
+        with pytest.raises(UserError, match=f"{value}:"):
+            run(tiny(**{key: value}), tmp_path / "w")
+        assert not (tmp_path / "w").exists()
 
 
 def test_law_6_the_test_set_is_read_once_at_the_end(tmp_path, monkeypatch):

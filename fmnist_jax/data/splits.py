@@ -51,7 +51,7 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
     """
     labels = _checked(labels, seed)
     if not 0 <= fraction < 1:
-        raise UserError(f"validation fraction={fraction}: must be at least 0 and less than 1")
+        raise UserError(f"dataset.validation_fraction={fraction}: must be at least 0 and less than 1")
     # Systematic sampling along the examples sorted by class: every time i * fraction + 1/2 passes an integer, one is
     # taken. In integers, because in floats 0.29 * 50 is not 14.5 and a class would be one off.
     exact = Fraction(float(fraction)).limit_denominator(10**6)
@@ -62,8 +62,9 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
     train, validation = _indices(~held_out), _indices(held_out)
     if fraction and not (len(train) and len(validation)):
         raise UserError(
-            f"validation fraction={fraction}: of {len(labels)} training examples it leaves {len(train)} to train on "
-            f"and {len(validation)} to validate on; neither may be empty (0 asks for no validation set)"
+            f"dataset.validation_fraction={fraction}: of {len(labels)} training examples it leaves "
+            f"{len(train)} to train on and {len(validation)} to validate on; "
+            "neither may be empty (0 asks for no validation set)"
         )
     return train, validation
 
@@ -137,7 +138,7 @@ def _checked(labels: np.ndarray, seed: int) -> np.ndarray:
     if labels.ndim != 1 or not len(labels):
         raise UserError(f"labels of shape {labels.shape}: must be one label an example, and at least one")
     if seed < 0:
-        raise UserError(f"split seed={seed}: must be at least 0")
+        raise UserError(f"dataset.split_seed={seed}: must be at least 0")
     return labels
 
 
