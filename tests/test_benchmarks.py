@@ -44,8 +44,9 @@ def case(request):
 
 
 def flat(params):
-    """Our parameters as plain Flax names them: no `head` between."""
-    return {**{name: tree for name, tree in params.items() if name != "head"}, **params["head"]}
+    """Our parameters as plain Flax names and lays them: no `head` between, dense kernels [in, out]."""
+    head = {name: {**tree, "kernel": tree["kernel"].T} for name, tree in params["head"].items()}
+    return {**{name: tree for name, tree in params.items() if name != "head"}, **head}
 
 
 def torch_tensors(case, params):
@@ -77,7 +78,7 @@ def test_same_weights_and_batch_give_the_same_loss_logits_and_adam_step(case):
     run = train.make_train(case.static)
     state = run.init(jnp.uint32(0), case.hyper)
     pixels, labels = case.dataset.train_images, case.dataset.train_labels
-    ours = jax.jit(run.segment)(state, case.hyper, pixels, labels, jnp.arange(BATCH), 1)
+    ours = jax.jit(run.segment)(state, case.hyper, pixels, labels, jnp.arange(BATCH), 0, 1)
 
     plain = rivals.PlainFlax(case, chunk=1)
     variables = {"params": flat(state.params)}
