@@ -6,95 +6,15 @@ by name. `fmnist_jax.experiment` makes `Static` (what changes the compiled progr
 
 import dataclasses
 import difflib
-import math
-import re
 from typing import Any
 
 import ml_collections
-import numpy as np
 
-from fmnist_jax import augment, init, layers, losses, optim, schedules
+from fmnist_jax import augment, fields, init, layers, losses, optim, schedules
 from fmnist_jax.errors import UserError
+from fmnist_jax.fields import choice, each, field, number
 
-
-def _field(default, check=None):
-    return dataclasses.field(default=default, metadata={"check": check})
-
-
-def _choice(default, options):
-    names = ", ".join(map(str, options))
-
-    def check(value):
-        if value in options:
-            return None
-        close = difflib.get_close_matches(str(value), map(str, options), n=1)
-        return (f"did you mean {close[0]!r}? " if close else "") + f"one of {names}"
-
-    return _field(default, check)
-
-
-def _number(default, low=-math.inf, high=math.inf, above=None, below=None):
-    """A number in [low, high], or in an interval open at `above` or `below`."""
-
-    def check(value):
-        if isinstance(value, float):
-            with np.errstate(over="ignore"):
-                value = float(np.float32(value))  # what a run will see of it
-        if not math.isfinite(value):
-            return "must be a finite number"
-        if above is not None and value <= above:
-            return f"must be above {above}"
-        if below is not None and value >= below:
-            return f"must be below {below}"
-        if value < low:
-            return f"must be at least {low}"
-        if value > high:
-            return f"must be at most {high}"
-        return None
-
-    return _field(default, check)
-
-
-def _each(default, one):
-    """A tuple whose every entry passes the check of the field `one`."""
-
-    def check(value):
-        for entry in value:
-            if type(entry) not in ((int, float) if isinstance(one.default, float) else (type(one.default),)):
-                return f"holds {entry!r}, where {_ARTICLES[type(one.default)]} belongs"
-            if problem := one.metadata["check"](entry):
-                return problem
-        return None
-
-    return _field(default, check)
-
-
-def _padding_check(values):
-    good = all(
-        value in ("same", "valid") if isinstance(value, str) else type(value) is int and value >= 0 for value in values
-    )
-    return None if good else "'same', 'valid' or a number of pixels"
-
-
-_DURATION = re.compile(r"\s*([0-9.]+)\s*(steps?|epochs?|%)\s*")
-
-
-def _duration_check(text):
-    found = _DURATION.fullmatch(text)
-    if not found or found[1].count(".") > 1 or found[1] == ".":
-        return "a number and a unit, such as '500 steps' or '3 epochs'"
-    if float(found[1]) == 0:
-        return "must be more than zero"
-    if found[2].startswith("step") and not float(found[1]).is_integer():
-        return "must be a whole number of steps"
-    return None
-
-
-def steps_of(text: str, steps_per_epoch: int, total_steps: int | None = None) -> int:
-    """'500 steps', '3 epochs' or '10%' (of total_steps) as a number of steps, at least 1."""
-    number, unit = _DURATION.fullmatch(text).groups()
-    scale = 1 if unit.startswith("step") else steps_per_epoch if unit.startswith("epoch") else total_steps / 100
-    return max(1, round(float(number) * scale))
+ORDER = ("activation", "pool", "norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,130 +23,128 @@ class DatasetConfig:
 
     name: str = "fashion_mnist"  # fashion_mnist | folder | idx | tfds:<name> | synthetic | synthetic:<train images>
     data_dir: str = ""  # where to look first; empty: $FMNIST_DATA_DIR, data/, ../shared/data, the user's cache
-    image_size: int = _number(0, low=0, high=4096)  # resize to this side; 0 keeps the size
-    validation_fraction: float = _number(0.1, low=0, below=1)  # of the training set, stratified
-    split_seed: int = _number(0, low=0)  # decides the split alone, so that repeats share it
-    mean: float = _number(0.0)  # inputs are (pixel / 255 - mean) / std
-    std: float = _number(1.0, above=0)
+    image_size: int = number(0, low=0, high=4096)  # resize to this side; 0 keeps the size
+    validation_fraction: float = number(0.1, low=0, below=1)  # of the training set, stratified
+    split_seed: int = number(0, low=0)  # decides the split alone, so that repeats share it
+    mean: float = number(0.0)  # inputs are (pixel / 255 - mean) / std
+    std: float = number(1.0, above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """A ConvNet or an MLP. A tuple holds one entry a layer; a tuple of one entry serves all layers."""
 
-    family: str = _choice("cnn", ("cnn", "mlp"))
-    filters: tuple = _each((32, 64), _number(0, low=1))  # one convolution block an entry
-    kernel: tuple = _each((3,), _number(0, low=1))
-    stride: tuple = _each((1,), _number(0, low=1))
-    padding: tuple = _field(("same",), _padding_check)  # "same" | "valid" | pixels
-    activation: tuple = _each(("relu",), _choice("", layers.ACTIVATIONS))
-    pool: tuple = _each(("max",), _choice("", layers.POOLINGS))
-    pool_size: tuple = _each((2,), _number(0, low=1))  # window and stride
-    norm: tuple = _each(("batch",), _choice("", ("batch", "none")))
-    order: tuple = _each(
-        ("activation", "pool", "norm"), _choice("", ("activation", "pool", "norm"))
-    )  # after each convolution; dropout comes last
-    dropout: tuple = _each((), _number(0.0, low=0, high=1))  # () compiles no dropout
-    dense: tuple = _each((128,), _number(0, low=1))  # hidden dense layers; the logits come on top
-    dense_activation: tuple = _each(("relu",), _choice("", layers.ACTIVATIONS))
-    dense_dropout: tuple = _each((), _number(0.0, low=0, high=1))
-    leaky_slope: float = _number(0.01)
-    norm_momentum: float = _number(0.99, low=0, high=1)
-    norm_epsilon: float = _number(1e-3, above=0)
-    kernel_init: str = _choice("keras", init.KERNEL_INITS)
-    bias_init: str = _choice("zeros", init.BIAS_INITS)
-    init_scale: float = _number(1.0, low=0)  # multiplies every initial weight
-    init_stddev: float = _number(0.05, low=0)  # of truncated_normal
+    family: str = choice("cnn", ("cnn", "mlp"))
+    filters: tuple = each((32, 64), number(0, low=1))  # one convolution block an entry
+    kernel: tuple = each((3,), number(0, low=1))
+    stride: tuple = each((1,), number(0, low=1))
+    padding: tuple = field(("same",), fields.padding)  # "same" | "valid" | pixels
+    activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
+    pool: tuple = each(("max",), choice("", layers.POOLINGS))
+    pool_size: tuple = each((2,), number(0, low=1))  # window and stride
+    norm: tuple = each(("batch",), choice("", ("batch", "none")))
+    order: tuple = each(ORDER, choice("", ORDER))  # after each convolution; dropout comes last
+    dropout: tuple = each((), number(0.0, low=0, high=1))  # () compiles no dropout
+    dense: tuple = each((128,), number(0, low=1))  # hidden dense layers; the logits come on top
+    dense_activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
+    dense_dropout: tuple = each((), number(0.0, low=0, high=1))
+    leaky_slope: float = number(0.01)
+    norm_momentum: float = number(0.99, low=0, high=1)
+    norm_epsilon: float = number(1e-3, above=0)
+    kernel_init: str = choice("keras", init.KERNEL_INITS)
+    bias_init: str = choice("zeros", init.BIAS_INITS)
+    init_scale: float = number(1.0, low=0)  # multiplies every initial weight
+    init_stddev: float = number(0.05, low=0)  # of truncated_normal
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """An optax optimizer. A key that the chosen one does not read must keep its default."""
 
-    name: str = _choice("adam", optim.OPTIMIZERS)
-    learning_rate: float = _number(1e-3, above=0)
-    momentum: float = _number(0.0, low=0, below=1)
+    name: str = choice("adam", optim.OPTIMIZERS)
+    learning_rate: float = number(1e-3, above=0)
+    momentum: float = number(0.0, low=0, below=1)
     nesterov: bool = False
-    b1: float = _number(0.9, low=0, below=1)
-    b2: float = _number(0.999, low=0, below=1)
-    decay: float = _number(0.9, low=0, below=1)
-    eps: float = _number(1e-7, low=0)
-    weight_decay: float = _number(0.0, low=0)
-    initial_accumulator: float = _number(0.1, low=0)
+    b1: float = number(0.9, low=0, below=1)
+    b2: float = number(0.999, low=0, below=1)
+    decay: float = number(0.9, low=0, below=1)
+    eps: float = number(1e-7, low=0)
+    weight_decay: float = number(0.0, low=0)
+    initial_accumulator: float = number(0.1, low=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
     """The learning rate over time, as a multiple of optimizer.learning_rate."""
 
-    name: str = _choice("constant", schedules.SCHEDULES)
-    warmup_epochs: float = _number(0.0, low=0)
-    factor: float = _number(0.5, above=0)
-    every_epochs: float = _number(5.0, above=0)
-    final_fraction: float = _number(0.0, low=0, high=1)
-    pct_start: float = _number(0.3, above=0, below=1)
-    div_factor: float = _number(25.0, low=1)
-    final_div_factor: float = _number(1e4, low=1)
+    name: str = choice("constant", schedules.SCHEDULES)
+    warmup_epochs: float = number(0.0, low=0)
+    factor: float = number(0.5, above=0)
+    every_epochs: float = number(5.0, above=0)
+    final_fraction: float = number(0.0, low=0, high=1)
+    pct_start: float = number(0.3, above=0, below=1)
+    div_factor: float = number(25.0, low=1)
+    final_div_factor: float = number(1e4, low=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """What is minimised."""
 
-    name: str = _choice("cross_entropy", losses.LOSSES)
-    smoothing: float = _number(0.0, low=0, below=1)
+    name: str = choice("cross_entropy", losses.LOSSES)
+    smoothing: float = number(0.0, low=0, below=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
     """Random changes of training images, inside the step; `ops` in the order they are applied."""
 
-    ops: tuple = _each((), _choice("", augment.AUGMENTATIONS))
-    flip: float = _number(0.5, low=0, high=1)
-    rotate: float = _number(10.0, low=0, high=180)
-    shift: float = _number(2.0, low=0)
-    brightness: float = _number(0.2, low=0)
-    contrast: float = _number(0.2, low=0)
-    saturation: float = _number(0.2, low=0)
-    hue: float = _number(0.05, low=0, high=0.5)
-    noise: float = _number(0.05, low=0)
-    erase: float = _number(0.5, low=0, high=1)
-    erase_area: float = _number(0.2, above=0.02, high=1)
+    ops: tuple = each((), choice("", augment.AUGMENTATIONS))
+    flip: float = number(0.5, low=0, high=1)
+    rotate: float = number(10.0, low=0, high=180)
+    shift: float = number(2.0, low=0)
+    brightness: float = number(0.2, low=0)
+    contrast: float = number(0.2, low=0)
+    saturation: float = number(0.2, low=0)
+    hue: float = number(0.05, low=0, high=0.5)
+    noise: float = number(0.05, low=0)
+    erase: float = number(0.5, low=0, high=1)
+    erase_area: float = number(0.2, above=0.02, high=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How long, in what batches, and how often looked at."""
 
-    batch_size: int = _number(32, low=1)
-    duration: str = _field("10 epochs", _duration_check)  # 'N steps' | 'N epochs'; an epoch drops its ragged last batch
-    eval_every: str = _field("1 epochs", _duration_check)  # also the unit of checkpoints and metric rows
+    batch_size: int = number(32, low=1)
+    duration: str = field("10 epochs", fields.duration)  # 'N steps' | 'N epochs'; an epoch drops its ragged last batch
+    eval_every: str = field("1 epochs", fields.duration)  # also the unit of checkpoints and metric rows
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """What is measured at the end of each segment and at the end of a run."""
 
-    batch_size: int = _number(500, low=1)
-    top_k: int = _number(5, low=1)  # no more than there are classes
+    batch_size: int = number(500, low=1)
+    top_k: int = number(5, low=1)  # no more than there are classes
     test_curves: bool = False  # read the test set at every evaluation; otherwise once, at the end
 
 
 @dataclasses.dataclass(frozen=True)
 class PopulationConfig:
-    """How the runs of a group share the machine. None of it changes what a mapped run computes."""
+    """How the runs of a group share the machine. Mode and number of devices change no bit of a mapped run."""
 
-    mode: str = _choice("auto", ("auto", "map", "vmap"))
-    conv: str = _choice("auto", ("auto", *layers.CONV_METHODS))
-    devices: int = _number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
+    mode: str = choice("auto", ("auto", "map", "vmap"))
+    conv: str = choice("auto", ("auto", *layers.CONV_METHODS))
+    devices: int = number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     """Orbax checkpoints of a group, at segment ends."""
 
-    every: int = _number(1, low=1)  # segments between two checkpoints; the last segment always has one
-    keep: int = _number(2, low=2)  # newest ones kept, beside the best by mean validation accuracy
+    every: int = number(1, low=1)  # segments between two checkpoints; the last segment always has one
+    keep: int = number(2, low=2)  # newest ones kept, beside the best by mean validation accuracy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,9 +169,9 @@ class Experiment:
     population: PopulationConfig = dataclasses.field(default_factory=PopulationConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     writers: WriterConfig = dataclasses.field(default_factory=WriterConfig)
-    seeds: int = _number(1, low=1)  # repeats
-    first_seed: int = _number(0, low=0, high=2**31 - 1)
-    platform: str = _choice("auto", ("auto", "cpu", "gpu", "tpu"))
+    seeds: int = number(1, low=1)  # repeats
+    first_seed: int = number(0, low=0, high=2**31 - 1)
+    platform: str = choice("auto", ("auto", "cpu", "gpu", "tpu"))
 
 
 def default() -> ml_collections.ConfigDict:
@@ -276,50 +194,47 @@ def flatten(experiment: Experiment) -> dict[str, Any]:
     """Dotted key -> value, in the order of the dataclasses."""
 
     def walk(node, prefix):
-        for field in dataclasses.fields(node):
-            value = getattr(node, field.name)
+        for entry in dataclasses.fields(node):
+            value = getattr(node, entry.name)
             if dataclasses.is_dataclass(value):
-                yield from walk(value, f"{prefix}{field.name}.")
+                yield from walk(value, f"{prefix}{entry.name}.")
             else:
-                yield prefix + field.name, value
+                yield prefix + entry.name, value
 
     return dict(walk(experiment, ""))
 
 
 def _parse(cls, values: dict, prefix: str):
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    known = {entry.name: entry for entry in dataclasses.fields(cls)}
     for name in values:
-        if name not in fields:
+        if name not in known:
             raise unknown_key(prefix + name)
     kwargs = {}
-    for name, field in fields.items():
+    for name, entry in known.items():
         key = prefix + name
         if name not in values:
             raise UserError(f"{key}: missing; start the config from fmnist_jax.config.default()")
-        if dataclasses.is_dataclass(field.type):
+        if dataclasses.is_dataclass(entry.type):
             if not isinstance(values[name], dict):
                 raise UserError(f"{key}={values[name]!r}: is a section, set one of its keys")
-            kwargs[name] = _parse(field.type, values[name], key + ".")
+            kwargs[name] = _parse(entry.type, values[name], key + ".")
         else:
-            kwargs[name] = _typed(key, values[name], field)
+            kwargs[name] = _typed(key, values[name], entry)
     return cls(**kwargs)
 
 
-def _typed(key: str, value, field):
-    wanted = field.type
+def _typed(key: str, value, entry: dataclasses.Field):
+    wanted = entry.type
     if wanted is float and type(value) is int and abs(value) < 2**127:
         value = float(value)
     if wanted is tuple and isinstance(value, list):
         value = tuple(value)
     if type(value) is not wanted:
         raise wrong_type(key, value)
-    check = field.metadata.get("check")
+    check = entry.metadata.get("check")
     if check and (problem := check(value)):
         raise UserError(f"{key}={value!r}: {problem}")
     return value
-
-
-_ARTICLES = {int: "a whole number", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
 
 
 def unknown_key(key: str) -> UserError:
@@ -339,7 +254,7 @@ def unknown_key(key: str) -> UserError:
 def wrong_type(key: str, value) -> UserError:
     """The error for a value that is not of its key's type."""
     default = flatten(Experiment())[key]
-    return UserError(f"{key}={value!r}: must be {_ARTICLES[type(default)]}, such as {default!r}")
+    return UserError(f"{key}={value!r}: must be {fields.KIND[type(default)]}, such as {default!r}")
 
 
 def _check_read(experiment: Experiment) -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmnist_jax import augment, config, models
+from fmnist_jax import augment, config, fields, models
 from fmnist_jax.augment import AugmentHyper
 from fmnist_jax.errors import UserError
 from fmnist_jax.optim import OptimizerHyper
@@ -76,7 +76,7 @@ def resolve(
         raise UserError(
             f"train.duration={experiment.train.duration!r}: a share of itself; take 'N steps' or 'N epochs'"
         )
-    total_steps = config.steps_of(experiment.train.duration, steps_per_epoch)
+    total_steps = fields.steps_of(experiment.train.duration, steps_per_epoch)
     if total_steps > 2**31 - 1:
         raise UserError(f"train.duration={experiment.train.duration!r}: more than {2**31 - 1:,} steps")
     warmup = experiment.schedule.warmup_epochs * steps_per_epoch
@@ -98,7 +98,7 @@ def resolve(
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        eval_every=min(total_steps, config.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
+        eval_every=min(total_steps, fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
         eval_batch_size=experiment.evaluation.batch_size,
         top_k=experiment.evaluation.top_k,
     )
@@ -111,7 +111,7 @@ def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.S
     def per_block(name):
         return _spread(f"model.{name}", getattr(model, name), blocks, "convolution blocks")
 
-    if sorted(model.order) != ["activation", "norm", "pool"]:
+    if sorted(model.order) != sorted(config.ORDER):
         raise UserError(f"model.order={model.order!r}: must order 'activation', 'pool' and 'norm', each once")
     if model.family == "cnn" and not model.filters:
         raise UserError(

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     """Runs or resumes the config's study; returns the exit status."""
     if not _VERBOSE.value:  # Orbax logs every save at INFO, and every error that it also raises at ERROR
         absl_logging.set_verbosity(absl_logging.FATAL)
-        sys.unraisablehook = lambda _: None  # callbacks of a save that failed, long after it was reported
+        sys.unraisablehook = _unraisable
     console, complain = Console(), Console(stderr=True)
     try:
         if len(argv) > 1:
@@ -48,6 +48,12 @@ def main(argv: list[str]) -> int:
         complain.print(str(stop), markup=False, highlight=False, soft_wrap=True)
         return 128 + stop.signum
     return 0
+
+
+def _unraisable(found) -> None:
+    """Python's own hook, but for callbacks of an Orbax save that failed and was reported long before."""
+    if "Event loop is closed" not in str(found.exc_value):
+        sys.__unraisablehook__(found)
 
 
 def _config_name() -> str:

@@ -81,6 +81,7 @@ class Population:
         self.static, self.runs, self.devices, self.mode = static, runs, list(devices), mode
         self.compile_seconds = 0.0
         if mode == "map":
+            self.devices = self.devices[:runs]
             self.unit_devices = [self.devices[i % len(self.devices)] for i in range(runs)]
             self.width = None
         else:
@@ -162,22 +163,21 @@ class Population:
             ]
             shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(own))
             if (function, device, shapes) not in self._compiled:
-                self._compile(function, shapes, own, device)
+                self._compile(function, shapes, own)
             results.append(self._compiled[function, device, shapes](*own))
         return Units(results)
 
-    def _compile(self, function: Callable, shapes, args, device: jax.Device) -> None:
+    def _compile(self, function: Callable, shapes, args) -> None:
         """Compiles for every device at once, a thread each: the first to need a program brings it to all."""
         start = time.perf_counter()
-        devices = [d for d in self.devices if d in self.unit_devices]
 
         def compile_on(device):
             sharding = jax.sharding.SingleDeviceSharding(device)
             abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=sharding), args)
             return self._jitted[function].lower(*abstract).compile()
 
-        first = compile_on(devices[0])  # traces; the others find the trace
-        with ThreadPoolExecutor(len(devices)) as pool:
-            programs = [first, *pool.map(compile_on, devices[1:])]
-        self._compiled |= {(function, d, shapes): program for d, program in zip(devices, programs, strict=True)}
+        first = compile_on(self.devices[0])  # traces; the others find the trace
+        with ThreadPoolExecutor(len(self.devices)) as pool:
+            programs = [first, *pool.map(compile_on, self.devices[1:])]
+        self._compiled |= {(function, d, shapes): program for d, program in zip(self.devices, programs, strict=True)}
         self.compile_seconds += time.perf_counter() - start

@@ -1,8 +1,6 @@
 """One process's work on one group: train between checkpoints, write metric rows, finish with results on disk."""
 
 import dataclasses
-import signal
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
 from fmnist_jax.errors import RunError
 from fmnist_jax.population import Inputs, Population, Units
+from fmnist_jax.signals import Signals
 from fmnist_jax.terminal import LiveLine, Progress
 
 CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
@@ -95,7 +94,7 @@ class _Session:
         self.ready_at, self.counted_from = time.perf_counter(), None
         self.line.update(self.progress)
         self.rows = writers.RowWriter(self.directory / "metrics.jsonl", step)
-        with _Signals() as signals:
+        with Signals() as signals:
             state, step = self._train(state, step, signals)
         self._read_pending(last=True)
         self.line.update(self.progress)
@@ -122,7 +121,7 @@ class _Session:
                 f"put the file back, or remove {self.directory} to train again"
             )
 
-    def _train(self, state, step: int, signals: "_Signals"):
+    def _train(self, state, step: int, signals: Signals):
         static = self.group.static
         chunk, previous = 1, None  # the first chunk compiles; the second finds out how long a step takes
         while step < static.total_steps:
@@ -263,28 +262,6 @@ class _Session:
             results.append(row)
         facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
         writers.write_json(self.directory / "done.json", {"results": results, **facts})
-
-
-class _Signals:
-    """Turns SIGINT and SIGTERM into a note to stop at the next chunk; a second one acts at once."""
-
-    def __init__(self):
-        self.received = 0
-
-    def __enter__(self):
-        self._old = {}
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
-                self._old[signum] = signal.signal(signum, self._note)
-        return self
-
-    def _note(self, signum, frame):
-        self.received = signum
-        signal.signal(signum, self._old[signum])
-
-    def __exit__(self, *exc):
-        for signum, handler in self._old.items():
-            signal.signal(signum, handler)
 
 
 def _finite(value) -> bool:

@@ -10,7 +10,8 @@ from fmnist_jax import config, experiment, population, session, sharding, stats,
 from fmnist_jax.data import Dataset, load, splits
 from fmnist_jax.session import Group, Run
 
-# These say where to work and what to keep, not what to compute: a workdir may go on under others.
+# These say where to work and what to keep, not what to compute: a workdir may go on under others. (Other devices move
+# the last place of vmapped runs; environment.json says which there were.)
 NOT_IN_THE_RESULT = (
     *("dataset.data_dir", "platform", "population.devices"),
     *("checkpoint.every", "checkpoint.keep", "writers.tensorboard"),

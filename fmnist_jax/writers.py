@@ -1,4 +1,4 @@
-"""Files: metric rows as JSONL (the truth), everything else made from them. Nothing half-written is ever in place."""
+"""Files: metric rows as JSONL (the truth), everything else made from them. JSON and tables are whole or not there."""
 
 import json
 import math

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from helpers import resolved, tiny
 
-from fmnist_jax import config
+from fmnist_jax import config, fields
 from fmnist_jax.errors import UserError
 
 
@@ -45,6 +45,7 @@ def test_the_default_parses_to_itself():
         ({"model.padding": (True,)}, "model.padding=(True,): 'same', 'valid' or a number of pixels"),
         ({"optimizer.learning_rate": 1e39}, "optimizer.learning_rate=1e+39: must be a finite number"),
         ({"optimizer.b1": 0.99999999999}, "optimizer.b1=0.99999999999: must be below 1"),
+        ({"seeds": 10**400}, "is too large for any machine"),
         ({"checkpoint.keep": 1}, "checkpoint.keep=1: must be at least 2"),
         ({"model.pool": ("none",), "model.pool_size": (3,)}, "model.pool_size=(3,): nothing reads it"),
         ({"model.dense": (), "model.dense_dropout": (0.5,)}, "model.dense_dropout=(0.5,): nothing reads it"),
@@ -92,10 +93,10 @@ def test_keys_that_do_not_fit_each_other_or_the_data(changes, message):
 
 
 def test_durations():
-    assert config.steps_of("500 steps", 10) == 500
-    assert config.steps_of("2.5 epochs", 10) == 25
-    assert config.steps_of("10%", 10, 300) == 30
-    assert config.steps_of("0.001 epochs", 10) == 1
+    assert fields.steps_of("500 steps", 10) == 500
+    assert fields.steps_of("2.5 epochs", 10) == 25
+    assert fields.steps_of("10%", 10, 300) == 30
+    assert fields.steps_of("0.001 epochs", 10) == 1
     static, _ = resolved(tiny(train__duration="30 steps", train__eval_every="50%"))
     assert (static.total_steps, static.eval_every) == (30, 15)
 

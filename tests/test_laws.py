@@ -265,7 +265,19 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
         assert word in module.__doc__
 
 
-LEAVES = ("errors", "init", "layers", "losses", "metrics", "schedules", "optim", "augment", "stats")
+LEAVES = (
+    "errors",
+    "fields",
+    "signals",
+    "init",
+    "layers",
+    "losses",
+    "metrics",
+    "schedules",
+    "optim",
+    "augment",
+    "stats",
+)
 MAY_IMPORT = {
     **{leaf: set() for leaf in LEAVES},
     "layers": {"init"},
