@@ -6,4 +6,8 @@ class UserError(Exception):
 
 
 class RunError(Exception):
-    """A failure while running (disk full, out of memory, a broken checkpoint). Exit status 1."""
+    """A failure while running (out of memory, a broken checkpoint). Exit status 1."""
+
+
+class StorageError(RunError):
+    """Results cannot be written (disk full, read-only): no other group would fare better."""
