@@ -127,7 +127,20 @@ class EvaluationConfig:
 
     batch_size: int = number(500, low=1)
     top_k: int = number(5, low=1)  # no more than there are classes
+    test: str = choice("all", ("all", "chosen", "none"))  # whose runs read the test set, when all are trained
     test_curves: bool = False  # read the test set at every evaluation; otherwise once, at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectionConfig:
+    """Which epoch's weights a run is measured with, when it stops, and which arm is chosen; by validation alone."""
+
+    weights: str = choice("last", ("last", "best"))  # best: of the evaluation with the best monitor, a run each
+    monitor: str = choice("validation_loss", ("validation_loss", "validation_accuracy"))
+    patience: int = number(0, low=0, high=2**31 - 1)  # evaluations without a better monitor that stop a run; 0: never
+    min_delta: float = number(0.0, low=0)  # less than this is no better, for patience
+    arm_by: str = choice("validation_accuracy", ("validation_accuracy", "validation_loss"))  # mean over seeds and folds
+    refit: bool = False  # train the chosen arm again, on all of the training set, and test that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +150,7 @@ class PopulationConfig:
     mode: str = choice("auto", ("auto", "map", "vmap"))
     conv: str = choice("auto", ("auto", *layers.CONV_METHODS))
     devices: int = number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
+    memory_gb: float = number(0.0, low=0)  # what a group may take before it is cut; 0: 60% of the memory there is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,12 +165,13 @@ class CheckpointConfig:
 class WriterConfig:
     """What is written beside the JSONL."""
 
-    tensorboard: bool = True
+    tensorboard: bool = True  # up to 1,000 runs
+    page: bool = True  # report.html, and figures/ with PNGs and their data
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One arm, repeated: the whole config, checked."""
+    """The whole config, checked: one arm, or what the arms of a sweep have in common."""
 
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -169,8 +184,15 @@ class Experiment:
     population: PopulationConfig = dataclasses.field(default_factory=PopulationConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     writers: WriterConfig = dataclasses.field(default_factory=WriterConfig)
-    seeds: int = number(1, low=1)  # repeats
+    selection: SelectionConfig = dataclasses.field(default_factory=SelectionConfig)
+    question: str = ""  # what the study asks; heads its page
+    metric: str = choice("test_accuracy", ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"))
+    sweep: tuple = field((), fields.overrides)  # from fmnist_jax.sweep; one override an arm; (): one arm
+    seeds: int = number(1, low=1)  # repeats of every arm
     first_seed: int = number(0, low=0, high=2**31 - 1)
+    folds: int = number(1, low=1)  # from 2 on: k-fold cross-validation; 1: one split by dataset.validation_fraction
+    stratified: bool = True  # every fold has the classes in the proportions of the whole
+    claims: tuple = field((), fields.overrides)  # from fmnist_jax.claims; each gets a verdict
     platform: str = choice("auto", ("auto", "cpu", "gpu", "tpu"))
 
 
@@ -183,11 +205,35 @@ def parse(config: ml_collections.ConfigDict) -> Experiment:
     """The config as a frozen `Experiment`.
 
     Raises:
-      UserError: a key that does not exist, a wrong type, an impossible value, or a key that nothing reads.
+      UserError: a key that does not exist, a wrong type, an impossible value, or a key that nothing reads (in a
+        sweep, that is for each arm to say: see `fmnist_jax.arms`).
     """
     experiment = _parse(Experiment, config.to_dict(), "")
-    _check_read(experiment)
+    if not experiment.sweep:
+        check_read(experiment)
     return experiment
+
+
+def overlay(experiment: Experiment, override: dict[str, Any]) -> Experiment:
+    """`experiment` with the dotted keys of `override` changed, and no sweep.
+
+    Raises:
+      UserError: as `parse`, or a key that is no arm's to set.
+    """
+    values = dataclasses.asdict(dataclasses.replace(experiment, sweep=(), claims=()))
+    for key, value in override.items():
+        *sections, name = key.split(".")
+        node = values
+        for section in sections:
+            node = node.get(section) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or name not in node or isinstance(node[name], dict):
+            raise unknown_key(key)
+        if key in OF_THE_STUDY:
+            raise UserError(f"sweep: {key}: is the whole study's, not an arm's; set config.{key} instead")
+        node[name] = value
+    changed = _parse(Experiment, values, "")
+    check_read(changed)
+    return changed
 
 
 def flatten(experiment: Experiment) -> dict[str, Any]:
@@ -257,7 +303,7 @@ def wrong_type(key: str, value) -> UserError:
     return UserError(f"{key}={value!r}: must be {fields.KIND[type(default)]}, such as {default!r}")
 
 
-def _check_read(experiment: Experiment) -> None:
+def check_read(experiment: Experiment) -> None:
     """Refuses a key set to something other than its default that the chosen family does not read."""
     flat, defaults = flatten(experiment), flatten(Experiment())
 
@@ -288,8 +334,7 @@ def _check_read(experiment: Experiment) -> None:
         refuse(["model.pool_size"], "model.pool is 'none'")
     if not model.dense:
         refuse(["model.dense_activation", "model.dense_dropout"], "model.dense is ()")
-    if experiment.dataset.validation_fraction == 0:
-        refuse(["dataset.split_seed"], "dataset.validation_fraction is 0")
+    _check_selection(experiment, refuse)
     conv_activations = model.activation if model.family == "cnn" else ()
     dense_activations = model.dense_activation if model.dense else ()
     if not any("leaky" in a for a in (*conv_activations, *dense_activations)):
@@ -300,5 +345,34 @@ def _check_read(experiment: Experiment) -> None:
         refuse(["model.init_stddev"], "no initialiser is truncated_normal")
 
 
+def _check_selection(experiment: Experiment, refuse) -> None:
+    selection, folds = experiment.selection, experiment.folds > 1
+    if folds:
+        refuse(["dataset.validation_fraction"], "folds is not 1, and a fold validates on the others' rest")
+    else:
+        refuse(["stratified"], "folds is 1")
+        if experiment.dataset.validation_fraction == 0:
+            keys = ("weights", "patience", "refit", "arm_by")
+            reason = "there is no validation set (dataset.validation_fraction is 0, folds is 1)"
+            refuse(["dataset.split_seed", *(f"selection.{k}" for k in keys)], reason)
+    if selection.weights == "last" and not selection.patience:
+        refuse(["selection.monitor"], "selection.weights is 'last' and selection.patience is 0")
+    if not selection.patience:
+        refuse(["selection.min_delta"], "selection.patience is 0")
+    if experiment.metric.startswith("test_") and experiment.evaluation.test != "all" and experiment.sweep:
+        raise UserError(
+            f"metric={experiment.metric!r}: evaluation.test={experiment.evaluation.test!r} does not test every arm; "
+            "take metric='validation_accuracy'"
+        )
+
+
 SCHEDULE_KEYS = tuple(f.name for f in dataclasses.fields(ScheduleConfig) if f.name not in ("name", "warmup_epochs"))
 OPTIMIZER_KEYS = tuple(f.name for f in dataclasses.fields(OptimizerConfig) if f.name not in ("name", "learning_rate"))
+# What an arm of a sweep cannot set: the study's axes and question, and how it is run rather than what it computes.
+OF_THE_STUDY = frozenset(
+    key
+    for key in flatten(Experiment())
+    if key.split(".")[0] in ("population", "checkpoint", "writers")
+    or key in ("question", "metric", "sweep", "seeds", "first_seed", "folds", "stratified", "claims", "platform")
+    or key in ("selection.arm_by", "selection.refit", "evaluation.test", "evaluation.test_curves", "evaluation.top_k")
+)

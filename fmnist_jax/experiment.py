@@ -13,7 +13,7 @@ from fmnist_jax.schedules import ScheduleHyper
 
 
 class Hyper(NamedTuple):
-    """What a new value of never recompiles: a pytree of float32 scalars (dropout rates: one a layer)."""
+    """What a new value of never recompiles: a pytree of float32 scalars and one int32 (dropout rates: one a layer)."""
 
     schedule: ScheduleHyper
     optimizer: OptimizerHyper
@@ -28,6 +28,8 @@ class Hyper(NamedTuple):
     init_stddev: np.float32
     mean: np.float32
     std: np.float32
+    patience: np.int32
+    min_delta: np.float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Static:
     eval_every: int
     eval_batch_size: int
     top_k: int
+    keep_best: bool = False  # the state carries the weights of the evaluation with the best monitor
+    early_stop: bool = False
+    monitor: str = ""  # "loss" | "accuracy", of the validation set; "" where nothing reads it
 
 
 def resolve(
@@ -101,8 +106,15 @@ def resolve(
         eval_every=min(total_steps, fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
         eval_batch_size=experiment.evaluation.batch_size,
         top_k=experiment.evaluation.top_k,
+        **_selection(experiment.selection),
     )
     return static, _hyper(experiment, spec)
+
+
+def _selection(selection: config.SelectionConfig) -> dict:
+    keep_best, early_stop = selection.weights == "best", selection.patience > 0
+    monitor = selection.monitor.removeprefix("validation_") if keep_best or early_stop else ""
+    return {"keep_best": keep_best, "early_stop": early_stop, "monitor": monitor}
 
 
 def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.Spec:
@@ -169,4 +181,6 @@ def _hyper(experiment: config.Experiment, spec: models.Spec) -> Hyper:
         },
         mean=np.float32(experiment.dataset.mean),
         std=np.float32(experiment.dataset.std),
+        patience=np.int32(experiment.selection.patience),
+        min_delta=np.float32(experiment.selection.min_delta),
     )

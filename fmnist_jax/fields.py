@@ -67,6 +67,14 @@ def each(default, one):
     return field(default, check)
 
 
+def overrides(values):
+    """Check of a tuple of mappings from names to values."""
+    for entry in values:
+        if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
+            return f"holds {entry!r}, where a mapping of names to values belongs"
+    return None
+
+
 def padding(values):
     """Check of a tuple of paddings."""
     good = all(
