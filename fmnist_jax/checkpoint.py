@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from fmnist_jax.errors import RunError
+from fmnist_jax.errors import RunError, StorageError
 from fmnist_jax.writers import read_json, write_atomically
 
 log = logging.getLogger("fmnist_jax")
@@ -78,7 +78,7 @@ class Checkpoints:
         """Waits for the save under way and commits it.
 
         Raises:
-          RunError: it was not written.
+          StorageError: it was not written.
         """
         if self._uncommitted is None:
             return
@@ -86,7 +86,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
-            raise RunError(
+            raise StorageError(
                 f"checkpoint {self.directory / str(step)} was not written: {_brief(error)}; "
                 "mend that, and the same command goes on from the one before"
             ) from error

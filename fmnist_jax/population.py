@@ -7,6 +7,7 @@ one batched program, which fills an accelerator and suits networks too small to 
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,9 @@ from fmnist_jax import experiment, models, train
 VMAP_BELOW_FLOPS = 200_000
 
 
-def choose_mode(mode: str, static: experiment.Static, platform: str) -> str:
+def choose_mode(mode: str, static: experiment.Static) -> str:
     """Returns "map" or "vmap": as asked, or by rule for the device and the model."""
+    platform = jax.default_backend()
     if mode != "auto":
         return mode
     if platform != "cpu":
@@ -74,6 +76,32 @@ class Inputs:
     validation_size: Units  # [] int32 a run
 
 
+@functools.lru_cache(maxsize=8)
+def _programs(static: experiment.Static, mode: str) -> tuple[train.Train, dict, dict]:
+    """The functions of a run, as jitted for `mode`, and a place for what is compiled of them.
+
+    Kept, because the parts of a group that was cut, and its test, are populations of their own with the same programs.
+    """
+    run = train.make_train(static)
+    axes = {
+        run.init: (0, 0),
+        run.order: (0, None, 0, 0),
+        run.segment: (0, 0, None, None, 0, None, None),
+        run.evaluate: (0, 0, None, None, 0, 0),
+        run.close: (0, 0, 0),
+    }
+    jitted = {
+        function: jax.jit(function if mode == "map" else jax.vmap(function, in_axes=of_runs))
+        for function, of_runs in axes.items()
+    }
+    return run, jitted, {}
+
+
+def forget_programs() -> None:
+    """As a new process would start: every program is traced again (and found in the compilation cache, if it is on)."""
+    _programs.cache_clear()
+
+
 class Population:
     """The programs of one group of `runs` runs on `devices`, compiled once each and timed apart."""
 
@@ -87,20 +115,7 @@ class Population:
         else:
             self.width = -(-runs // len(self.devices))  # runs of a device; the last one's are padded
             self.unit_devices = self.devices = self.devices[: -(-runs // self.width)]
-        run = train.make_train(static)
-        axes = {
-            run.init: (0, 0),
-            run.order: (0, None, 0, 0),
-            run.segment: (0, 0, None, None, 0, None, None),
-            run.evaluate: (0, 0, None, None, 0, 0),
-            train.close_segment: (0,),
-        }
-        self._run = run
-        self._jitted = {
-            function: jax.jit(function if mode == "map" else jax.vmap(function, in_axes=of_runs))
-            for function, of_runs in axes.items()
-        }
-        self._compiled: dict[Any, Any] = {}
+        self._run, self._jitted, self._compiled = _programs(static, mode)
         self._order: tuple[int, Inputs | None, Units | None] = (-1, None, None)
 
     def put(self, tree) -> Units:
@@ -135,8 +150,13 @@ class Population:
         """The first state of every run."""
         return self._call(self._run.init, inputs.seeds, inputs.hyper)
 
-    def segment(self, state: Units, inputs: Inputs, step: int, num_steps: int) -> Units:
-        """`num_steps` steps from `step` on; the range must stay within one epoch. Returns without waiting."""
+    def segment(
+        self, state: Units, inputs: Inputs, step: int, num_steps: int, stopped: Sequence[bool] | None = None
+    ) -> Units:
+        """`num_steps` steps from `step` on; the range must stay within one epoch. Returns without waiting.
+
+        Units of runs that are all `stopped` are left as they are, for nothing; others see to it in their program.
+        """
         epoch, start = divmod(step, self.static.steps_per_epoch)
         if start + num_steps > self.static.steps_per_epoch:
             raise ValueError(f"steps {step}..{step + num_steps} cross an epoch")
@@ -144,20 +164,36 @@ class Population:
             order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
             self._order = (epoch, inputs, order)
         data = (inputs.images, inputs.labels, self._order[2])
-        return self._call(self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps))
+        idle = self._idle(stopped)
+        trained = self._call(
+            self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps), skip=idle
+        )
+        return Units(
+            [old if i in idle else new for i, (old, new) in enumerate(zip(state.parts, trained.parts, strict=True))]
+        )
 
-    def close_segment(self, state: Units) -> Units:
-        """`train.close_segment` of every run."""
-        return self._call(train.close_segment, state)
+    def _idle(self, stopped: Sequence[bool] | None) -> set[int]:
+        if stopped is None or not any(stopped):
+            return set()
+        width = self.width or 1
+        return {i for i in range(len(self.unit_devices)) if all(stopped[i * width : (i + 1) * width])}
+
+    def close_segment(self, state: Units, inputs: Inputs, validation: Units | None) -> Units:
+        """The states as the next segment starts from them; `validation` sums where epochs are chosen by them."""
+        none = state.map(lambda part: ())
+        return self._call(self._run.close, state, inputs.hyper, validation if self.static.monitor else none)
 
     def evaluate(self, state: Units, hyper: Units, images: Shared, labels: Shared, indices: Units, sizes: Units):
         """Masked metric sums and predictions [m] of every run on its own indices, as two `Units`."""
         both = self._call(self._run.evaluate, state, hyper, images, labels, indices, sizes)
         return both.map(lambda part: part[0]), both.map(lambda part: part[1])
 
-    def _call(self, function: Callable, *args) -> Units:
+    def _call(self, function: Callable, *args, skip: Sequence[int] = ()) -> Units:
         results = []
         for i, device in enumerate(self.unit_devices):
+            if i in skip:
+                results.append(None)
+                continue
             own = [
                 a.parts[i] if isinstance(a, Units) else a.copies[device] if isinstance(a, Shared) else a for a in args
             ]
@@ -179,5 +215,5 @@ class Population:
         first = compile_on(self.devices[0])  # traces; the others find the trace
         with ThreadPoolExecutor(len(self.devices)) as pool:
             programs = [first, *pool.map(compile_on, self.devices[1:])]
-        self._compiled |= {(function, d, shapes): program for d, program in zip(self.devices, programs, strict=True)}
+        self._compiled.update({(function, d, shapes): p for d, p in zip(self.devices, programs, strict=True)})
         self.compile_seconds += time.perf_counter() - start

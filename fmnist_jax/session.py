@@ -1,19 +1,24 @@
-"""One process's work on one group: train between checkpoints, write metric rows, finish with results on disk."""
+"""One process's work on one group: train between checkpoints, write metric rows, then, when asked, test.
 
+Training ends with done.json; the test set is read by `test_group` alone, which a study calls when all is trained.
+"""
+
+import contextlib
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fmnist_jax import checkpoint, config, experiment, metrics, population, sharding, writers
+from fmnist_jax import checkpoint, config, experiment, metrics, population, sharding, train, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
 from fmnist_jax.errors import RunError
 from fmnist_jax.population import Inputs, Population, Units
 from fmnist_jax.signals import Signals
-from fmnist_jax.terminal import LiveLine, Progress
+from fmnist_jax.terminal import Live, Progress
 
 CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
 
@@ -44,6 +49,7 @@ class Group:
     runs: tuple[Run, ...]
     hyper: experiment.Hyper  # leaves [R, ...]
     split: Split
+    source: config.DatasetConfig
 
 
 @dataclasses.dataclass
@@ -55,58 +61,105 @@ class Timing:
     images: int = 0
 
 
-def train_group(group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, line: LiveLine) -> None:
+def train_group(group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live) -> None:
     """Trains a group to its end, from its newest checkpoint if there is one, and writes `directory`/done.json.
 
     Raises:
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _Session(group, dataset, directory, settings, line).run()
+    _Session(group, dataset, directory, settings, live).run()
+
+
+def test_group(
+    group: Group, chosen: Sequence[int], dataset: Dataset, directory: Path, settings: config.Experiment
+) -> None:
+    """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
+
+    Raises:
+      RunError: the group's last checkpoint is gone or damaged.
+    """
+    everyone = population_of(group.static, len(group.runs), settings)
+    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
+    if (found := checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))) is None:
+        raise RunError(f"{directory}: trained, but its last checkpoint is gone; remove {directory} to train again")
+    state, hyper = jax.tree.map(lambda leaf: leaf[np.array(chosen)], (train.selected(found[1]), group.hyper))
+    some = population_of(group.static, len(chosen), settings)
+    sums, predictions = _predict_test(some, some.put(state), some.put(hyper), dataset)
+    finals, predictions = metrics.finalise(some.get(sums)), some.get(predictions)
+    classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
+    np.savez_compressed(directory / "predictions.npz", test=predictions.astype(classes), runs=np.array(chosen))
+    results = [
+        {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
+        for i, run in enumerate(chosen)
+    ]
+    writers.write_json(directory / "test.json", {"runs": list(chosen), "results": results})
+
+
+def population_of(static: experiment.Static, runs: int, settings: config.Experiment) -> Population:
+    """The programs of `runs` runs, on the devices and in the mode that `settings` ask for."""
+    devices = sharding.devices_for(runs, settings.population.devices)
+    return Population(static, runs, devices, population.choose_mode(settings.population.mode, static))
+
+
+def _predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset):
+    """Metric sums and predictions on the test set; the only reader of it."""
+    indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
+    sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
+    images, labels = population.share(dataset.test_images), population.share(dataset.test_labels)
+    return population.evaluate(state, hyper, images, labels, population.put(indices), population.put(sizes))
 
 
 class _Session:
     """One process's work on a group: segments are dispatched one ahead of the reading of their metrics."""
 
-    def __init__(self, group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, line: LiveLine):
+    def __init__(self, group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live):
         self.start = time.perf_counter()
-        self.group, self.dataset, self.directory, self.settings, self.line = group, dataset, directory, settings, line
+        self.group, self.dataset, self.directory, self.settings, self.live = group, dataset, directory, settings, live
         static = group.static
-        devices = sharding.devices_for(len(group.runs), settings.population.devices)
-        mode = population.choose_mode(settings.population.mode, static, jax.default_backend())
-        self.population = Population(static, len(group.runs), devices, mode)
-        self.inputs = _inputs(self.population, group, dataset)
+        self.population = population_of(static, len(group.runs), settings)
+        self.inputs = inputs_of(self.population, group, dataset)
         self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
-        self.progress = Progress(
-            group.name, len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size
-        )
+        self.progress = Progress(len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size)
         self.timing = Timing()
         sessions = directory / "sessions"
         sessions.mkdir(exist_ok=True)
         self.timing_path = sessions / f"{len(list(sessions.glob('*.json')))}.json"
-        self.test_inputs = None  # not read before the end
         self.pending = None  # (step, state, training sums, evaluated sums) whose metrics are not read yet
         self.segments = 0
+        self.stopped_at = np.full(len(group.runs), -1)  # as far as read
 
     def run(self) -> None:
         state, step = self._restore()
         self.first_step = step
         self.ready_at, self.counted_from = time.perf_counter(), None
-        self.line.update(self.progress)
+        self.live.update(self.progress)
         self.rows = writers.RowWriter(self.directory / "metrics.jsonl", step)
-        with Signals() as signals:
-            state, step = self._train(state, step, signals)
-        self._read_pending(last=True)
-        self.line.update(self.progress)
+        try:
+            with Signals() as signals:
+                state, step = self._train(state, step, signals)
+            self._read_pending(last=True)
+            self.live.update(self.progress)
+        except BaseException as error:
+            self._abandon(error)
+            raise
         self.checkpoints.close()
-        self._finish(state)
         self.rows.close()
+        self._finish(state)
+
+    def _abandon(self, error: BaseException) -> None:
+        """Lets go of files and threads; the failure that is under way is the one to report."""
+        self.rows.close()
+        with contextlib.suppress(*() if isinstance(error, Interrupted) else (Exception,)):
+            self.checkpoints.close()
 
     def _restore(self):
         template = self.population.shapes(_seeds(self.group), self.group.hyper)
         if (found := self.checkpoints.restore(template)) is None:
             return self.population.init(self.inputs), 0
         step, state = found
+        if self.group.static.early_stop:
+            self.stopped_at = state.watch.stopped_at
         self._check_rows(step)
         return self.population.put(state), step
 
@@ -115,20 +168,21 @@ class _Session:
         static, path = self.group.static, self.directory / "metrics.jsonl"
         wanted = step if step == static.total_steps else step // static.eval_every * static.eval_every
         there = sum(row["step"] == wanted for row in writers.read_rows(path))
-        if wanted and there != len(self.group.runs):
+        expected = int(np.sum((self.stopped_at < 0) | (self.stopped_at >= wanted)))
+        if wanted and there != expected:
             raise RunError(
-                f"{path}: {there} rows of step {wanted:,}, there should be {len(self.group.runs)}; "
+                f"{path}: {there} rows of step {wanted:,}, there should be {expected}; "
                 f"put the file back, or remove {self.directory} to train again"
             )
 
     def _train(self, state, step: int, signals: Signals):
         static = self.group.static
         chunk, previous = 1, None  # the first chunk compiles; the second finds out how long a step takes
-        while step < static.total_steps:
+        while step < static.total_steps and not np.all(self.stopped_at >= 0):
             segment_end = min((step // static.eval_every + 1) * static.eval_every, static.total_steps)
             epoch_end = (step // static.steps_per_epoch + 1) * static.steps_per_epoch
             steps = min(chunk, segment_end - step, epoch_end - step)
-            state = self.population.segment(state, self.inputs, step, steps)
+            state = self.population.segment(state, self.inputs, step, steps, self.stopped_at >= 0)
             step += steps
             dispatched = (step, steps, state.map(lambda part: part.step))
             self._read_pending()
@@ -154,7 +208,7 @@ class _Session:
         else:
             images = (step - self.counted_from[0]) * self.group.static.batch_size * len(self.group.runs)
             self.progress.images_per_second = images / (working - self.counted_from[1])
-        self.line.update(self.progress)
+        self.live.update(self.progress)
         return int(np.clip(steps * CHUNK_SECONDS / seconds, 1, 4 * steps))
 
     def _close_segment(self, state, step: int):
@@ -163,29 +217,15 @@ class _Session:
         if self.group.split.validation.shape[1]:
             evaluated["validation"] = self._evaluate(state, inputs.validation, inputs.validation_size)
         if self.settings.evaluation.test_curves:
-            evaluated["test"] = self._predict_test(state)[0]
+            evaluated["test"] = _predict_test(self.population, state, inputs.hyper, self.dataset)[0]
         sums = state.map(lambda part: part.sums)
-        state = self.population.close_segment(state)
+        state = self.population.close_segment(state, inputs, evaluated.get("validation"))
         self.pending = (step, state, sums, evaluated)
         return state
 
     def _evaluate(self, state, indices, sizes):
         inputs = self.inputs
         return self.population.evaluate(state, inputs.hyper, inputs.images, inputs.labels, indices, sizes)[0]
-
-    def _predict_test(self, state):
-        """The only reader of the test set."""
-        population, dataset = self.population, self.dataset
-        if self.test_inputs is None:
-            indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
-            sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
-            self.test_inputs = (
-                population.share(dataset.test_images),
-                population.share(dataset.test_labels),
-                population.put(indices),
-                population.put(sizes),
-            )
-        return population.evaluate(state, self.inputs.hyper, *self.test_inputs)
 
     def _read_pending(self, last: bool = False) -> None:
         """Metric rows of the segment whose evaluation was dispatched earlier: to the file first, then a checkpoint."""
@@ -197,14 +237,18 @@ class _Session:
         self.progress.step = max(self.progress.step, step)
         sums = self.population.get(sums)
         diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
+        running = self.stopped_at < 0  # a run's rows end with the evaluation that stopped it
+        if self.group.static.early_stop:
+            self.stopped_at = self.population.get(state.map(lambda part: part.watch.stopped_at))
+        steps = np.maximum(sums.steps, 1)  # 0 of a stopped run
         columns = {
-            "train_loss": sums.loss / sums.steps,
-            "train_accuracy": sums.correct / (sums.steps * self.group.static.batch_size),
+            "train_loss": sums.loss / steps,
+            "train_accuracy": sums.correct / (steps * self.group.static.batch_size),
         }
         for split, split_sums in evaluated.items():
             finals = metrics.finalise(self.population.get(split_sums))
             columns |= {f"{split}_{k}": v for k, v in finals.items() if v.ndim == 1}
-        self.rows.write(
+        rows = [
             {
                 **dataclasses.asdict(run),
                 "dataset": self.dataset.name,
@@ -214,14 +258,18 @@ class _Session:
                 "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
             }
             for i, run in enumerate(self.group.runs)
-        )
+            if running[i]
+        ]
+        self.rows.write(rows)
+        self.live.add(rows)
         ranking = float("nan")
         if "validation" in evaluated:
             accuracy = columns["validation_accuracy"]
             ranking = float(np.mean(accuracy))
-            self.progress.validation = f"validation {100 * ranking:.2f}%"
-            if len(accuracy) > 1:
-                self.progress.validation += f" ± {100 * np.std(accuracy, ddof=1):.2f}"
+            if len({run.arm for run in self.group.runs}) == 1:
+                self.progress.validation = f"validation {100 * ranking:.2f}%"
+                if len(accuracy) > 1:
+                    self.progress.validation += f" ± {100 * np.std(accuracy, ddof=1):.2f}"
         if last or self.segments % self.settings.checkpoint.every == 0:
             self._save(step, state, ranking)
 
@@ -239,29 +287,35 @@ class _Session:
         self._read_pending()
         if self.checkpoints.newest != step:
             self._save(step, state, float("nan"))
-        self.checkpoints.close()
-        self.rows.close()
+        self.checkpoints.wait()
         raise Interrupted(signum, step)
 
     def _finish(self, state) -> None:
-        """Test metrics and predictions, then done.json: a group with that file is never trained again."""
-        sums, predictions = self._predict_test(state)
-        finals, predictions = metrics.finalise(self.population.get(sums)), self.population.get(predictions)
+        """done.json: a group with that file is never trained again."""
         diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
-        last = {(r["arm"], r["seed"], r["fold"]): r for r in writers.read_rows(self.directory / "metrics.jsonl")}
-        classes = np.uint8 if self.group.static.model.classes <= 256 else np.uint16
-        np.savez_compressed(self.directory / "predictions.npz", test=predictions.astype(classes))
+        measured_at = None
+        if self.group.static.keep_best:
+            measured_at = self.population.get(state.map(lambda part: part.watch.best_step))
+        rows: dict[tuple, list[dict]] = {}
+        for row in writers.read_rows(self.directory / "metrics.jsonl"):
+            rows.setdefault((row["arm"], row["seed"], row["fold"]), []).append(row)
         self._write_timing(self.group.static.total_steps)
         results = []
         for i, run in enumerate(self.group.runs):
-            row = {**last[(run.arm, run.seed, run.fold)], **{f"test_{name}": v[i] for name, v in finals.items()}}
-            row["diverged_at"] = int(diverged_at[i]) if diverged_at[i] >= 0 else None
+            own = rows[dataclasses.astuple(run)]
+            row = own[-1] if measured_at is None else next(r for r in own if r["step"] == measured_at[i])
+            row["diverged_at"] = _or_none(diverged_at[i])
+            row["stopped_at"] = _or_none(self.stopped_at[i])
             # Finite weights can still be too large for a finite loss; then the last update is where it broke.
             if row["diverged_at"] is None and not all(_finite(v) for k, v in row.items() if k.endswith("_loss")):
                 row["diverged_at"] = self.group.static.total_steps
             results.append(row)
         facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
         writers.write_json(self.directory / "done.json", {"results": results, **facts})
+
+
+def _or_none(step) -> int | None:
+    return int(step) if step >= 0 else None
 
 
 def _finite(value) -> bool:
@@ -272,7 +326,8 @@ def _seeds(group: Group) -> np.ndarray:
     return np.array([run.seed for run in group.runs], np.uint32)
 
 
-def _inputs(population: Population, group: Group, dataset: Dataset) -> Inputs:
+def inputs_of(population: Population, group: Group, dataset: Dataset) -> Inputs:
+    """What the runs of a group read in training, on the devices."""
     folds = np.array([run.fold for run in group.runs])
     split = group.split
     return Inputs(
@@ -288,10 +343,24 @@ def _inputs(population: Population, group: Group, dataset: Dataset) -> Inputs:
 
 
 def read_group(directory: Path) -> dict | None:
-    """What a finished group came to: results, mode, devices, timing; None while it is not finished."""
+    """What a trained group came to: results (with the test set's, once read), mode, devices, timing; or None.
+
+    Not cheap for a group of thousands of runs: their confusion matrices are among the results.
+    """
     path = directory / "done.json"
     if not path.exists():
         return None
     sessions = [Timing(**writers.read_json(p)) for p in (directory / "sessions").glob("*.json")]
     timing = {f.name: sum(getattr(s, f.name) for s in sessions) for f in dataclasses.fields(Timing)}
-    return {**writers.read_json(path), "timing": timing}
+    done = writers.read_json(path)
+    if (directory / "test.json").exists():
+        tested = {_run_of(row): row for row in writers.read_json(directory / "test.json")["results"]}
+        for row in done["results"]:
+            row.update(tested.get(_run_of(row), {}))
+            if row["diverged_at"] is None and "test_loss" in row and not _finite(row["test_loss"]):
+                row["diverged_at"] = row["step"]
+    return {**done, "timing": timing}
+
+
+def _run_of(row: dict) -> tuple:
+    return row["arm"], row["seed"], row["fold"]

@@ -30,6 +30,18 @@ class TrainSums(NamedTuple):
         return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
 
 
+class Watch(NamedTuple):
+    """What choosing an epoch and stopping early remember of past evaluations; scores are losses, or -accuracies."""
+
+    best: jax.Array  # [] float32: the best score so far
+    best_step: jax.Array  # [] int32: its step, -1 before the first evaluation
+    params: Any  # the weights that had it; () unless static.keep_best
+    batch_stats: Any
+    reference: jax.Array  # [] float32: the score that the next must beat by min_delta
+    waited: jax.Array  # [] int32: evaluations since it was
+    stopped_at: jax.Array  # [] int32: the step at which patience ended, -1 while it has not
+
+
 class State(NamedTuple):
     """All that a run is between two steps; a pytree of arrays."""
 
@@ -40,6 +52,7 @@ class State(NamedTuple):
     opt_state: Any
     sums: TrainSums
     diverged_at: jax.Array  # [] int32: the first step whose loss or update was not finite, -1 while there is none
+    watch: Watch | tuple  # () unless static.monitor
 
 
 class Train(NamedTuple):
@@ -49,6 +62,7 @@ class Train(NamedTuple):
     order: Any  # (seed, epoch [] int32, indices [n] int32, size [] int32) -> [n] int32
     segment: Any  # (state, hyper, images, labels, order, start, num_steps) -> state
     evaluate: Any  # (state, hyper, images, labels, indices [m] int32, size) -> (metrics.Sums, predictions [m] int32)
+    close: Any  # (state, hyper, metrics.Sums of the validation set | ()) -> state, at the end of a segment
 
 
 def make_train(static: Static) -> Train:
@@ -64,15 +78,16 @@ def make_train(static: Static) -> Train:
     def init(seed, hyper: Hyper) -> State:
         image = jnp.zeros((1, *static.image_shape), jnp.float32)
         variables = module.init(_key(seed, _INIT), image, hyper, train=False)
-        params = variables["params"]
+        params, batch_stats = variables["params"], variables.get("batch_stats", {})
         return State(
             step=jnp.int32(0),
             seed=jnp.asarray(seed, jnp.uint32),
             params=params,
-            batch_stats=variables.get("batch_stats", {}),
+            batch_stats=batch_stats,
             opt_state=optim.transform(static.optimizer, hyper.optimizer, nesterov=static.nesterov).init(params),
             sums=TrainSums.zeros(),
             diverged_at=jnp.int32(-1),
+            watch=_first_watch(static, params, batch_stats) if static.monitor else (),
         )
 
     def order(seed, epoch, indices, size):
@@ -124,7 +139,9 @@ def make_train(static: Static) -> Train:
             batch = lax.dynamic_slice_in_dim(order, (start + i) * static.batch_size, static.batch_size)
             return step(state, hyper, images[batch], labels[batch])
 
-        return lax.fori_loop(0, num_steps, body, state)
+        trained = lax.fori_loop(0, num_steps, body, state)
+        # Once a call, not once a step: a stopped run's work is thrown away, and costs the others nothing.
+        return _unless_stopped(state, trained) if static.early_stop else trained
 
     def evaluate(state: State, hyper: Hyper, images, labels, indices, size):
         batch = min(static.eval_batch_size, len(indices))
@@ -146,16 +163,56 @@ def make_train(static: Static) -> Train:
         sums, predictions = lax.scan(body, metrics.zeros(static.model.classes), (padded, counted))
         return sums, predictions.reshape(-1)[: len(indices)]
 
-    return Train(init, order, segment, evaluate)
+    def close(state: State, hyper: Hyper, validation) -> State:
+        # A broken update shows in the next step's loss; the last one of a segment has no next step yet.
+        finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
+        closed = state._replace(sums=TrainSums.zeros(), diverged_at=_first(state.diverged_at, state.step, finite))
+        if not static.monitor:
+            return closed
+        closed = closed._replace(watch=_watch(static, state, hyper, validation))
+        return _unless_stopped(state, closed) if static.early_stop else closed
+
+    return Train(init, order, segment, evaluate, close)
 
 
-def close_segment(state: State) -> State:
-    """The state as the next segment starts from it: sums at zero, and marked where the last update was not finite.
+def selected(state: State) -> State:
+    """The state with the weights its run is measured with: those of the best evaluation where they are kept."""
+    if not state.watch or not jax.tree.leaves(state.watch.params):
+        return state
+    return state._replace(params=state.watch.params, batch_stats=state.watch.batch_stats)
 
-    Inside a segment a broken update shows in the next step's loss; the last one of a segment has no next step yet.
-    """
-    finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)]).all()
-    return state._replace(sums=TrainSums.zeros(), diverged_at=_first(state.diverged_at, state.step, finite))
+
+def _first_watch(static: Static, params, batch_stats) -> Watch:
+    kept = (params, batch_stats) if static.keep_best else ((), ())
+    return Watch(jnp.float32(jnp.inf), jnp.int32(-1), *kept, jnp.float32(jnp.inf), jnp.int32(0), jnp.int32(-1))
+
+
+def _watch(static: Static, state: State, hyper: Hyper, validation: metrics.Sums) -> Watch:
+    """The watch after one more evaluation. A score that is not finite is never better; ties keep the earlier epoch."""
+    watch = state.watch
+    total = validation.loss if static.monitor == "loss" else -validation.correct.astype(jnp.float32)
+    score = total / validation.count
+    score = jnp.where(jnp.isfinite(score), score, jnp.inf)
+    better = (score < watch.best) | (watch.best_step < 0)  # the first is the best so far, however bad
+    if static.keep_best:
+        kept = (state.params, state.batch_stats), (watch.params, watch.batch_stats)
+        params, batch_stats = jax.tree.map(lambda new, old: jnp.where(better, new, old), *kept)
+        watch = watch._replace(params=params, batch_stats=batch_stats)
+    improved = score < watch.reference - hyper.min_delta
+    waited = jnp.where(improved, 0, watch.waited + 1)
+    out_of_patience = static.early_stop & (waited >= hyper.patience)
+    return watch._replace(
+        best=jnp.where(better, score, watch.best),
+        best_step=jnp.where(better, state.step, watch.best_step),
+        reference=jnp.where(improved, score, watch.reference),
+        waited=waited,
+        stopped_at=_first(watch.stopped_at, state.step, ~out_of_patience),
+    )
+
+
+def _unless_stopped(before: State, after: State) -> State:
+    stopped = before.watch.stopped_at >= 0
+    return jax.tree.map(lambda old, new: jnp.where(stopped, old, new), before, after)
 
 
 def param_count(static: Static, hyper: Hyper) -> int:

@@ -19,6 +19,7 @@ def tiny(**changes):
     c.train.duration = "2 epochs"
     c.evaluation.batch_size = 50
     c.seeds = 3
+    c.writers.page = c.writers.tensorboard = False
     with c.unlocked():
         for key, value in changes.items():
             c.update_from_flattened_dict({key.replace("__", "."): value})
