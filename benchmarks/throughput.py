@@ -48,7 +48,7 @@ class Ours:
 
     def __init__(self, case: Case, mode: str = "auto"):
         self.case, self.runs, self.step = case, case.runs, 0
-        mode = population.choose_mode(mode, case.static, jax.default_backend())
+        mode = population.choose_mode(mode, case.static)
         self.population = pop = population.Population(case.static, self.runs, sharding.devices_for(self.runs, 0), mode)
         size = len(case.dataset.train_labels)
         self.inputs = population.Inputs(
@@ -210,7 +210,7 @@ def crossover(args, dataset, console: Console) -> list[dict]:
         flops = models.forward_flops(case.static.model, case.static.image_shape)
         ratio = summary([v / m for v, m in zip(samples["vmap"], samples["map"], strict=True)])
         medians = {mode: statistics.median(values) for mode, values in samples.items()}
-        rule = population.choose_mode("auto", case.static, jax.default_backend())
+        rule = population.choose_mode("auto", case.static)
         rows.append({"model": changes, "forward_flops": flops, **medians, "vmap_over_map": ratio, "rule": rule})
     rows.sort(key=lambda row: row["forward_flops"])
     console.print(chart.crossover_table(rows, args.runs, args.batch[0]))

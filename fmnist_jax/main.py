@@ -21,6 +21,10 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file 
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where results go and where a run goes on. Default: runs/<config name>."
 )
+_PLAN = flags.DEFINE_bool(
+    "plan", False, "Show arms, runs, groups, parameters, estimated time and memory; train nothing."
+)
+_RETRY = flags.DEFINE_bool("retry", False, "Train again the groups that failed.")
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the libraries' own messages.")
 
 
@@ -35,7 +39,13 @@ def main(argv: list[str]) -> int:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
         checked = config.parse(_CONFIG.value)
         sharding.configure(checked.platform)
-        study.run(checked, Path(_WORKDIR.value or Path("runs") / _config_name()).expanduser(), console)
+        directory = Path(_WORKDIR.value or Path("runs") / _config_name()).expanduser()
+        if _PLAN.value:
+            from fmnist_jax import plan
+
+            plan.show(checked, directory, console)
+        else:
+            study.run(checked, directory, console, _RETRY.value)
     except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         if _VERBOSE.value:
             traceback.print_exc()

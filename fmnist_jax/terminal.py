@@ -1,23 +1,28 @@
-"""What a person sees: a live line a group while it trains, one table at the end."""
+"""What a person sees in the terminal while a study trains."""
 
 import math
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich import box
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, Group
+from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_jax import stats
+
 PLAIN_EVERY_SECONDS = 10.0
+REDRAW_EVERY_SECONDS = 0.5
+ARMS_SHOWN = 15
 
 
 @dataclass
 class Progress:
     """How far a group is; `line` says so in words."""
 
-    name: str
     runs: int
     total_steps: int
     steps_per_epoch: int
@@ -30,9 +35,9 @@ class Progress:
         """One line: step, epoch, images/s, time left, mean validation accuracy and spread."""
         epochs = self.total_steps / self.steps_per_epoch
         if not self.step:
-            return f"{self.name}  {self.runs} run{'s' if self.runs > 1 else ''}  compiling"
+            return f"{self.runs} run{'s' if self.runs > 1 else ''}  compiling"
         parts = [
-            f"{self.name}  {self.runs} run{'s' if self.runs > 1 else ''}",
+            f"{self.runs} run{'s' if self.runs > 1 else ''}",
             f"step {self.step:,}/{self.total_steps:,}",
             f"epoch {self.step / self.steps_per_epoch:.2f}/{epochs:g}",
         ]
@@ -42,14 +47,23 @@ class Progress:
         return "  ".join([*parts, self.validation] if self.validation else parts)
 
 
-class LiveLine:
-    """Redraws the line where there is a terminal; elsewhere prints it every ten seconds and when it has news."""
+class Live:
+    """What moves while a study trains: a line of progress, and of several arms a table of their means so far.
 
-    def __init__(self, console: Console):
-        self.console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._printed_at = -math.inf
+    Redrawn where there is a terminal; elsewhere the line is printed every ten seconds and when it has news, and the
+    table's best arm when a group has ended.
+    """
+
+    def __init__(self, console: Console, name: str, arms: Sequence[str]):
+        self.console, self.name = console, name
+        self.arms = {arm: i for i, arm in enumerate(arms)}
+        self._live = RichLive(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._drawn_at = -math.inf
         self._validation = ""
+        self._latest: dict[tuple, tuple[float, float]] = {}  # run -> epoch, accuracy
+        self._finished: set[str] = set()
+        self._group, self._groups, self._done, self._share = 0, 1, 0.0, 1.0
+        self._started, self._started_at = 0.0, time.monotonic()
 
     def __enter__(self):
         if self._live:
@@ -60,15 +74,83 @@ class LiveLine:
         if self._live:
             self._live.stop()
 
+    def of_study(self, group: int, groups: int, done: float, share: float) -> None:
+        """Which group is next, and its and the finished ones' share of the study's work."""
+        if not self._group and not self._done:
+            self._started = done
+        self._group, self._groups, self._done, self._share = group, groups, done, share
+
+    def add_finished(self, group: str, read: Callable[[], list[dict]]) -> None:
+        """The rows of a finished group, read once."""
+        if group not in self._finished:
+            self._finished.add(group)
+            self.add(read())
+
+    def add(self, rows: Iterable[dict]) -> None:
+        """The newest row of each of these runs."""
+        for row in rows:
+            if row["arm"] not in self.arms:
+                continue  # of an arm that the sweep has no longer
+            accuracy = row.get("validation_accuracy", row["train_accuracy"])
+            if row["diverged_at"] is None and accuracy is not None:
+                self._latest[row["arm"], row["seed"], row["fold"]] = row["epoch"], accuracy
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def update(self, progress: Progress) -> None:
-        """Shows the line, at most every ten seconds where it cannot be redrawn."""
-        if self._live:
-            self._live.update(Text(progress.line(), no_wrap=True, overflow="ellipsis"))
-            return
+        """Shows how far the group is, at most every half second, or every ten where it cannot be redrawn."""
         now = time.monotonic()
-        if now - self._printed_at >= PLAIN_EVERY_SECONDS or progress.validation != self._validation:
-            self._printed_at, self._validation = now, progress.validation
-            self.console.print(progress.line(), highlight=False, soft_wrap=True)
+        line = self._line(progress)
+        if self._live:
+            if now - self._drawn_at >= REDRAW_EVERY_SECONDS:
+                self._drawn_at = now
+                table = [self._table()] if len(self.arms) > 1 and self._latest else []
+                self._live.update(Group(*table, Text(line, no_wrap=True, overflow="ellipsis")), refresh=True)
+        elif now - self._drawn_at >= PLAIN_EVERY_SECONDS or progress.validation != self._validation:
+            self._drawn_at, self._validation = now, progress.validation
+            self.say(line)
+
+    def _line(self, progress: Progress) -> str:
+        line = progress.line()
+        if len(self.arms) > 1 and self._latest:
+            arm, at, _ = self.means(1)[0]
+            line += f"  best so far {arm} {_percent(at.mean)}%"
+        if self._groups == 1:
+            return f"{self.name}  {line}"
+        done = self._done + self._share * progress.step / progress.total_steps
+        head = f"group {self._group + 1}/{self._groups}  {100 * done:.0f}% of the study"
+        if done > self._started and progress.step:
+            seconds = time.monotonic() - self._started_at
+            head += f", {duration(seconds * (1 - done) / (done - self._started))} left"
+        return f"{head}  {line}"
+
+    def means(self, most: int = ARMS_SHOWN) -> list[tuple[str, stats.Interval, float]]:
+        """(arm, its accuracy so far, mean epoch), the best arm first; an interval for the arms shown alone."""
+        count, total, epochs = (np.zeros(len(self.arms)) for _ in range(3))
+        index = np.array([self.arms[run[0]] for run in self._latest])
+        values = np.array(list(self._latest.values()))
+        np.add.at(count, index, 1)
+        np.add.at(total, index, values[:, 1])
+        np.add.at(epochs, index, values[:, 0])
+        with np.errstate(invalid="ignore"):
+            mean, epochs = total / count, epochs / count
+        names = list(self.arms)
+        order = [i for i in np.argsort(-mean, kind="stable") if count[i]][:most]
+        return [(names[i], stats.mean_interval(values[index == i, 1]), float(epochs[i])) for i in order]
+
+    def _table(self) -> Table:
+        table = Table(title=self.name, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("arm, best so far first", overflow="ellipsis", no_wrap=True)
+        for heading in ("runs", "accuracy, %", "95% interval", "epoch"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        shown = self.means()
+        for arm, at, epoch in shown:
+            table.add_row(arm, str(at.n), _percent(at.mean), _interval(at, _percent), f"{epoch:.1f}")
+        if more := len({run[0] for run in self._latest}) - len(shown):
+            table.caption = f"and {more} more"
+        return table
 
 
 def duration(seconds: float) -> str:
@@ -81,54 +163,9 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def summary_table(summary: dict) -> Table:
-    """Mean, sd, 95% interval, n, best and worst (its seed) of every split and metric; fits 80 columns."""
-    title = summary["name"]
-    if summary["synthetic"]:
-        title += "  (SYNTHETIC DATA: drawn garments, not a real data set)"
-    table = Table(
-        title=title, title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
-    )
-    for heading in ("", "mean", "sd", "95% interval", "n", "best", "worst"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for metric, heading in (("accuracy", "accuracy, %"), ("loss", "loss")):
-        table.add_row(f"[italic]{heading}[/]")
-        for split in ("train", "validation", "test"):
-            if (row := summary["metrics"].get(f"{split}_{metric}")) is None:
-                continue
-            number = _percent if metric == "accuracy" else _four_digits
-            table.add_row(
-                f"  {split}",
-                number(row["mean"]),
-                number(row["sd"]),
-                f"{number(row['low'])} – {number(row['high'])}" if row["n"] > 1 else "–",
-                str(row["n"]),
-                f"{number(row['best'])} ({row['best_seed']})",
-                f"{number(row['worst'])} ({row['worst_seed']})",
-                style="bold" if (split, metric) == ("test", "accuracy") else None,
-            )
-        if metric == "accuracy":
-            table.add_section()
-    return table
-
-
-def footer(summary: dict) -> list[str]:
-    """Wall time, compile time, images/s, diverged runs, the workdir."""
-    lines = [
-        f"{summary['runs']} runs of {summary['parameters']:,} parameters, {summary['steps']:,} steps each, "
-        f"{summary['mode']}ped over {summary['devices']} device{'s' if summary['devices'] > 1 else ''}",
-        f"wall {duration(summary['wall_seconds'])}, of which compiling {duration(summary['compile_seconds'])}; "
-        f"{summary['images_per_second']:,.0f} training images/s",
-    ]
-    if summary["diverged"]:
-        runs = ", ".join(f"seed {r['seed']} at step {r['diverged_at']:,}" for r in summary["diverged"])
-        lines.append(f"diverged, and not in the table: {runs}")
-    return [*lines, f"in {summary['workdir']}"]
-
-
 def _percent(value) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _four_digits(value) -> str:
-    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+def _interval(at: stats.Interval, number: Callable) -> str:
+    return f"{number(at.low)} – {number(at.high)}" if at.n > 1 else "–"

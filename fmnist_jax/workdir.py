@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from fmnist_jax import writers
-from fmnist_jax.errors import RunError, UserError
+from fmnist_jax.errors import StorageError, UserError
 
 PACKAGES = (
     "fmnist-jax",
@@ -55,7 +55,7 @@ def lock(workdir: Path):
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         except OSError as error:
-            raise RunError(f"workdir {workdir}: {error.strerror.lower()}") from None
+            raise StorageError(f"workdir {workdir}: {error.strerror.lower()}") from None
         yield
 
 

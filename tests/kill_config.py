@@ -13,4 +13,6 @@ def get_config(part="mapped"):
     config = tiny(population__mode=mode, dataset__name="synthetic:400", train__duration="60 epochs", seeds=2)
     config.train.eval_every = "2 epochs"
     config.optimizer.learning_rate = 1e-2
+    config.selection.weights = "best"
+    config.selection.patience = 25  # of 30 evaluations: long enough to be killed in, and some runs may stop
     return config

@@ -38,7 +38,7 @@ def run(workdir: Path, part: str, kill_after: float | None = None) -> bool:
 def outcome(workdir: Path) -> dict[str, bytes]:
     """Everything a run comes to, as bytes: rows, results, predictions, and the arrays of its last checkpoint."""
     group = workdir / "groups" / "0"
-    found = {name: (group / name).read_bytes() for name in ("metrics.jsonl", "done.json")}
+    found = {name: (group / name).read_bytes() for name in ("metrics.jsonl", "done.json", "test.json")}
     with np.load(group / "predictions.npz") as predictions:
         found["predictions"] = predictions["test"].tobytes()
     last = max(int(p.name) for p in (group / "checkpoints").iterdir() if p.name.isdigit())

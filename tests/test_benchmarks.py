@@ -14,7 +14,6 @@ from conftest import ROOT
 from helpers import images
 
 torch = pytest.importorskip("torch", reason="torch is not installed; pip install -r benchmarks/requirements.txt")
-pytest.importorskip("matplotlib", reason="matplotlib is not installed; pip install -r benchmarks/requirements.txt")
 
 from benchmarks import rivals, throughput  # noqa: E402
 from fmnist_jax import models, train  # noqa: E402

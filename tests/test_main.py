@@ -107,6 +107,23 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
     assert [k for k in wanted if got[k] != wanted[k]] == []
 
 
+def test_a_second_start_finds_every_program_in_the_cache(whole, tmp_path):
+    """`whole` has filled the cache: a new workdir compiles nothing, so no program is added."""
+    part = whole[0]
+    programs = Path(os.environ["XDG_CACHE_HOME"]) / "fmnist_jax" / "xla"
+    before = {p.name for p in programs.iterdir() if not p.name.endswith("-atime")}
+    assert before
+    assert kills.run(tmp_path, part)
+    assert {p.name for p in programs.iterdir() if not p.name.endswith("-atime")} == before
+
+
+def test_a_plan_of_the_command_trains_nothing(tmp_path):
+    status, shown, error = main(config_flag(), "--plan", f"--workdir={tmp_path / 'w'}")
+    assert (status, error) == (0, "")
+    assert "1 arms x 2 seeds x 1 folds: 2 runs; 2 to train, in 1 groups" in shown
+    assert not (tmp_path / "w").exists()
+
+
 def test_a_second_process_is_refused(tmp_path):
     from fmnist_jax import workdir
 

@@ -1,0 +1,262 @@
+"""Runs into groups: all that share a compiled program and a data set, cut where memory ends.
+
+A group is what its group.json says, so that a workdir can be resumed, retried and extended: runs that no group has yet
+(of a new seed, of a new arm) make new groups, and those that are there are left alone.
+"""
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, writers
+from fmnist_jax.arms import Arm
+from fmnist_jax.data import Dataset, load, splits
+from fmnist_jax.errors import RunError
+from fmnist_jax.session import Group, Run
+
+# As many floating-point operations take the time that an image of a small MLP takes for all but its products: nets of
+# 10, 50 and 200 hidden units train 1.0, 0.38 and 0.12 million images/s on two cores (configs/lr_x_width.py).
+BESIDE_PRODUCTS = 22_000
+
+
+class RunKey(NamedTuple):
+    """A run, whatever its arm is called at the moment."""
+
+    arm: str  # arms.identity of its override
+    seed: int
+    fold: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """An arm on its data: all that a run needs but a seed and a fold."""
+
+    arm: Arm
+    static: experiment.Static
+    hyper: experiment.Hyper
+    source: config.DatasetConfig
+    split: splits.Split
+
+
+class Workshop:
+    """Prepares arms; a data set and its folds are made once for all arms that share them."""
+
+    def __init__(self, checked: config.Experiment, load_dataset: Callable = load):
+        self.checked = checked
+        self._load, self._datasets, self._splits = load_dataset, {}, {}
+
+    def dataset(self, source: config.DatasetConfig) -> Dataset:
+        """The images of an arm."""
+        key = _data_key(source)
+        if key not in self._datasets:
+            self._datasets[key] = self._load(source.name, data_dir=source.data_dir, image_size=source.image_size)
+        return self._datasets[key]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Data set -> SHA-256 of its content, of all that were loaded."""
+        return {"@".join(map(str, (key[0], *key[2:]))): d.fingerprint for key, d in self._datasets.items()}
+
+    def split(self, source: config.DatasetConfig, whole: bool = False) -> splits.Split:
+        """The folds, or the one validation split, of an arm; `whole`: all of the training set and no validation."""
+        labels, checked = self.dataset(source).train_labels, self.checked
+        if whole:
+            pairs = [(np.arange(len(labels), dtype=np.int32), np.empty(0, np.int32))]
+            return splits.stack(pairs)
+        key = _split_key(source)
+        if key not in self._splits:
+            if checked.folds > 1:
+                pairs = splits.k_folds(labels, checked.folds, source.split_seed, checked.stratified)
+            else:
+                pairs = [splits.validation_split(labels, source.validation_fraction, source.split_seed)]
+            self._splits[key] = splits.stack(pairs)
+        return self._splits[key]
+
+    def prepare(self, arm: Arm, whole: bool = False) -> Prepared:
+        """`arm` on its data.
+
+        Raises:
+          UserError: the arm does not fit the data.
+        """
+        source = arm.experiment.dataset
+        dataset, split = self.dataset(source), self.split(source, whole)
+        static, hyper = experiment.resolve(
+            arm.experiment,
+            image_shape=tuple(dataset.train_images.shape[1:]),
+            classes=len(dataset.class_names),
+            train_size=int(split.train_size.min()),
+            conv_method=population.choose_conv(self.checked.population.conv, jax.default_backend()),
+        )
+        return Prepared(arm, static, hyper, source, split)
+
+    def group(self, name: str, prepared: Sequence[Prepared], runs: Sequence[tuple[int, int, int]]) -> Group:
+        """A group of runs (index into `prepared`, seed, fold)."""
+        first = prepared[runs[0][0]]
+        hyper = jax.tree.map(lambda *leaves: np.stack(leaves), *(prepared[i].hyper for i, _, _ in runs))
+        named = tuple(Run(prepared[i].arm.name, seed, fold) for i, seed, fold in runs)
+        return Group(name, first.static, named, hyper, first.split, first.source)
+
+
+def wanted(checked: config.Experiment, study_arms: Sequence[Arm]) -> list[tuple[Arm, RunKey]]:
+    """Every run of the study: seed by seed, so that the first parts of a cut group have every arm."""
+    identities = [arms.identity(arm.override) for arm in study_arms]
+    seeds = range(checked.first_seed, checked.first_seed + checked.seeds)
+    return [
+        (arm, RunKey(identity, seed, fold))
+        for seed in seeds
+        for fold in range(checked.folds)
+        for arm, identity in zip(study_arms, identities, strict=True)
+    ]
+
+
+def divide(
+    workshop: Workshop, study_arms: Sequence[Arm], there: Iterable[RunKey] = (), limits: dict[RunKey, int] | None = None
+) -> list[tuple[list[Prepared], list[tuple[int, int, int]]]]:
+    """The runs that are not `there` yet as (arms, runs) a group, those that take the least time first.
+
+    `limits` says of runs that once did not fit how many of them a group may have.
+    """
+    there, limits = set(there), limits or {}
+    by_program: dict[tuple, list[tuple[Arm, RunKey]]] = {}
+    prepared = {arm.name: workshop.prepare(arm) for arm in study_arms}
+    for arm, key in wanted(workshop.checked, study_arms):
+        if key not in there:
+            one = prepared[arm.name]
+            by_program.setdefault((one.static, _split_key(one.source)), []).append((arm, key))
+    parts = []
+    for runs in by_program.values():
+        most = most_runs(prepared[runs[0][0].name], workshop.checked)
+        for part in _cut(runs, min([most, *(limits[key] for _, key in runs if key in limits)])):
+            own = list(dict.fromkeys(arm.name for arm, _ in part))
+            index = {name: i for i, name in enumerate(own)}
+            parts.append(([prepared[n] for n in own], [(index[arm.name], key.seed, key.fold) for arm, key in part]))
+    return sorted(parts, key=lambda part: cost(part[0][0].static) * len(part[1]))
+
+
+def most_runs(prepared: Prepared, checked: config.Experiment) -> int:
+    """How many runs of this program memory allows in one group."""
+    mode = population.choose_mode(checked.population.mode, prepared.static)
+    devices = len(sharding.devices_for(10**9, checked.population.devices))
+    limit = memory.limit(checked.population.memory_gb)
+    return memory.most_runs(prepared.static, prepared.hyper, mode, devices, limit)
+
+
+def cost(static: experiment.Static) -> float:
+    """What a run takes, in no unit: products, and what goes beside them. For order and shares, not for seconds."""
+    of_image = models.forward_flops(static.model, static.image_shape) + BESIDE_PRODUCTS
+    return of_image * static.batch_size * static.total_steps
+
+
+def _cut(runs: list, most: int) -> list[list]:
+    """As few parts as `most` allows, of one size or one less."""
+    parts = -(-len(runs) // most)
+    return [runs[len(runs) * i // parts : len(runs) * (i + 1) // parts] for i in range(parts)]
+
+
+def _data_key(source: config.DatasetConfig) -> tuple:
+    return source.name, source.data_dir, source.image_size
+
+
+def _split_key(source: config.DatasetConfig) -> tuple:
+    return *_data_key(source), source.validation_fraction, source.split_seed
+
+
+class Place:
+    """A group's directory."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.name = directory.name
+
+    @functools.cached_property
+    def contents(self) -> dict:
+        """group.json: {"arms": [{"name", "override"}], "runs": [[arm, seed, fold]], "parameters", "cost" of a run}."""
+        return writers.read_json(self.directory / "group.json")
+
+    @property
+    def trained(self) -> bool:
+        """Whether its runs are at their end."""
+        return (self.directory / "done.json").exists()
+
+    @property
+    def tested_runs(self) -> set[int]:
+        """Which of its runs have read the test set."""
+        path = self.directory / "test.json"
+        return set(writers.read_json(path)["runs"]) if path.exists() else set()
+
+    @property
+    def most(self) -> int | None:
+        """How many of its runs a group may have, if all of them did not fit into memory; then they go to others."""
+        path = self.directory / "split.json"
+        return writers.read_json(path)["most"] if path.exists() else None
+
+    def split(self) -> None:
+        """Gives its runs up to groups of half its width, which start again.
+
+        Raises:
+          RunError: there is one run only.
+        """
+        if len(self.contents["runs"]) < 2:
+            raise RunError("out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size")
+        writers.write_json(self.directory / "split.json", {"most": (len(self.contents["runs"]) + 1) // 2})
+        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+
+    @property
+    def failure(self) -> dict | None:
+        """Why it failed, if it did."""
+        path = self.directory / "failed.json"
+        return writers.read_json(path) if path.exists() else None
+
+    def runs(self) -> list[RunKey]:
+        """Its runs, in order."""
+        identities = [arms.identity(override_of(arm)) for arm in self.contents["arms"]]
+        return [RunKey(identities[i], seed, fold) for i, seed, fold in self.contents["runs"]]
+
+    def build(self, workshop: Workshop) -> Group:
+        """The group as it was made, from the overrides it remembers."""
+        made = []
+        for arm in self.contents["arms"]:
+            override = override_of(arm)
+            made.append(workshop.prepare(Arm(arm["name"], override, arms.overlay(workshop.checked, override), {})))
+        return workshop.group(self.name, made, [tuple(run) for run in self.contents["runs"]])
+
+
+def override_of(arm: dict) -> dict:
+    """The override of an arm in group.json or study.json, with the tuples that JSON has no word for."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arm["override"].items()}
+
+
+def places(workdir: Path) -> list[Place]:
+    """The groups of a workdir, in the order they were made."""
+    return list(map(Place, sorted((p.parent for p in workdir.glob("groups/*/group.json")), key=lambda p: int(p.name))))
+
+
+def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
+    """The groups in which an arm has read the test set, and what it is called there."""
+    found = []
+    for place in places(workdir):
+        then = [arm["name"] for arm in place.contents["arms"] if arms.same(override_of(arm), override)]
+        if then and place.most is None and place.tested_runs:
+            found.append((place, then[0]))
+    return found
+
+
+def make_place(workdir: Path, prepared: Sequence[Prepared], runs: Sequence[tuple[int, int, int]]) -> Place:
+    """A new group directory for these runs."""
+    numbers = [int(p.name) for p in workdir.glob("groups/*") if p.name.isdigit()]
+    directory = workdir / "groups" / str(max(numbers, default=-1) + 1)
+    directory.mkdir(parents=True)
+    first = prepared[runs[0][0]]
+    contents = {
+        "arms": [{"name": one.arm.name, "override": one.arm.override} for one in prepared],
+        "runs": [list(run) for run in runs],
+        "parameters": train.param_count(first.static, first.hyper),
+        "cost": cost(first.static),
+    }
+    writers.write_json(directory / "group.json", contents)
+    return Place(directory)

@@ -1,0 +1,16 @@
+"""`fmnist_jax.run`: a study from Python, as the command runs it."""
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from fmnist_jax import config, results, sharding, study
+
+
+def run(asked, workdir: str | None, retry: bool) -> results.Results:
+    """See `fmnist_jax.run`."""
+    checked = config.parse(asked)
+    sharding.configure(checked.platform)
+    directory = Path(workdir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).expanduser()
+    return study.run(checked, directory, Console(), retry)

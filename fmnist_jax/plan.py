@@ -1,0 +1,167 @@
+"""What a study will take, measured: each group's program is compiled and timed for a moment on its own data.
+
+Nothing is trained or written. What is compiled stays in the compilation cache, where the study finds it.
+"""
+
+import dataclasses
+import resource
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fmnist_jax import arms, config, groups, memory, population, results, session, study, train
+from fmnist_jax.terminal import duration
+
+MEASURE_SECONDS = 1.0  # of a group's steps
+DISPATCH_SECONDS = 0.3
+MAPPED_RUNS = 8  # mapped runs take their time in turn: as many stand for more
+PER_STUDY_SECONDS = 4.0  # interpreter and imports before the first group, tables and page after the last
+PER_GROUP_SECONDS = 0.5  # its data to the devices, its last checkpoint, its test
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What one group will take."""
+
+    arms: int
+    runs: int
+    mode: str
+    parameters: int
+    steps: int
+    compile_seconds: float  # now; the study finds the programs in the cache
+    seconds: float  # from start to end, the cache warm
+    bytes: int  # the process's peak
+
+
+def show(checked: config.Experiment, directory: Path, console: Console) -> list[Estimate]:
+    """Prints and returns the estimate of every group that is still to be trained in `directory`.
+
+    Raises:
+      UserError: as the study itself would.
+    """
+    study_arms = arms.arms_of(checked)
+    results.check_claims(checked, study_arms)
+    workshop = groups.Workshop(checked)
+    there = study.Standing(checked, study_arms, directory)
+    parts = groups.divide(workshop, study_arms, there.runs, there.limits)
+    unfinished = [place.build(workshop) for place in there.places if not place.trained]
+    made = unfinished + [workshop.group(str(i), *part) for i, part in enumerate(parts, len(there.places))]
+    wanted = groups.wanted(checked, study_arms)
+    console.print(
+        f"{len(study_arms)} arms x {checked.seeds} seeds x {checked.folds} folds: {len(wanted)} runs; "
+        f"{sum(len(g.runs) for g in made)} to train, in {len(made)} groups",
+        highlight=False,
+    )
+    with console.status("compiling and timing"):
+        estimates = [estimate(group, workshop, checked) for group in made]
+    if estimates:
+        console.print(_table(made, estimates))
+        total = PER_STUDY_SECONDS + sum(e.seconds for e in estimates)
+        compiled = sum(e.compile_seconds for e in estimates)
+        console.print(f"time about {duration(total)} on this machine, its {jax.device_count()} devices idle otherwise;")
+        console.print(f"compiling took {duration(compiled)} now, and is kept for the study", highlight=False)
+        limit = memory.limit(checked.population.memory_gb)
+        console.print(
+            f"memory about {max(e.bytes for e in estimates) / 1e9:.1f} GB; a group is cut at {limit / 1e9:.1f} GB",
+            highlight=False,
+        )
+    return estimates
+
+
+def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Experiment) -> Estimate:
+    """Compiles a group's programs and times some steps and an evaluation of them."""
+    static, dataset = group.static, workshop.dataset(group.source)
+    mode = population.choose_mode(checked.population.mode, static)
+    width = len(group.runs) if mode == "vmap" else min(len(group.runs), MAPPED_RUNS)
+    part = dataclasses.replace(
+        group, runs=group.runs[:width], hyper=jax.tree.map(lambda leaf: leaf[:width], group.hyper)
+    )
+    population.forget_programs()
+    cold = _Trial(part, dataset, checked)
+    population.forget_programs()  # what the study will do: trace, and find the program in the cache
+    warm = _Trial(part, dataset, checked)
+    step, evaluation = warm.time_step(), warm.time_evaluation()
+    scale = len(group.runs) / width
+    evaluations = -(-static.total_steps // static.eval_every)
+    share = len(dataset.test_labels) / max(1, group.split.validation.shape[1])
+    seconds = warm.compile_seconds + PER_GROUP_SECONDS
+    seconds += scale * (static.total_steps * step + (evaluations + share) * evaluation)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak += (len(group.runs) - width) * memory.of_run(static, _first(group.hyper))
+    return Estimate(
+        arms=len({run.arm for run in group.runs}),
+        runs=len(group.runs),
+        mode=mode + "ped",
+        parameters=train.param_count(static, _first(group.hyper)),
+        steps=static.total_steps,
+        compile_seconds=cold.compile_seconds,
+        seconds=seconds,
+        bytes=peak,
+    )
+
+
+class _Trial:
+    """A first step and evaluation of a group, which compile; then more of them, timed. All thrown away."""
+
+    def __init__(self, group: session.Group, dataset, checked: config.Experiment):
+        self.runs = session.population_of(group.static, len(group.runs), checked)
+        self.inputs = session.inputs_of(self.runs, group, dataset)
+        self.validated = group.split.validation.shape[1] > 0
+        self.state = self._closed(self.runs.segment(self.runs.init(self.inputs), self.inputs, 0, 1))
+        jax.block_until_ready(self.state.parts)
+        self.compile_seconds = self.runs.compile_seconds
+
+    def _closed(self, state):
+        sums, inputs = None, self.inputs
+        if self.validated:
+            split = inputs.validation, inputs.validation_size
+            sums = self.runs.evaluate(state, inputs.hyper, inputs.images, inputs.labels, *split)[0]
+            jax.block_until_ready(sums.parts)
+        return self.runs.close_segment(state, inputs, sums)
+
+    def time_evaluation(self) -> float:
+        """Seconds of one evaluation of all runs."""
+        start = time.perf_counter()
+        jax.block_until_ready(self._closed(self.state).parts)
+        return time.perf_counter() - start
+
+    def time_step(self) -> float:
+        """Median seconds of a step of all runs, dispatched many at once as the study does, within an epoch."""
+        state, steps, seconds = self.state, 1, []
+        began = time.perf_counter()
+        while time.perf_counter() - began < MEASURE_SECONDS or len(seconds) < 3:
+            start = time.perf_counter()
+            state = self.runs.segment(state, self.inputs, 0, steps)
+            jax.block_until_ready(state.parts)
+            took = time.perf_counter() - start
+            seconds.append(took / steps)
+            steps = int(np.clip(steps * DISPATCH_SECONDS / took, 1, min(4 * steps, self.runs.static.steps_per_epoch)))
+        return float(np.median(seconds[len(seconds) // 2 :]))
+
+
+def _first(hyper):
+    return jax.tree.map(lambda leaf: leaf[0], hyper)
+
+
+def _table(made: list[session.Group], estimates: list[Estimate]) -> Table:
+    table = Table(
+        title="groups, in order", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for heading in ("", "arms", "runs", "", "parameters", "steps", "compile", "time", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for group, one in zip(made, estimates, strict=True):
+        table.add_row(
+            group.name,
+            *(f"{n:,}" for n in (one.arms, one.runs)),
+            one.mode,
+            *(f"{n:,}" for n in (one.parameters, one.steps)),
+            duration(one.compile_seconds),
+            duration(one.seconds),
+            f"{one.bytes / 1e9:.1f} GB",
+        )
+    return table

@@ -1,0 +1,332 @@
+"""A study of several arms: failures stay where they happen, finished runs stay as they are, and it can be extended."""
+
+import io
+import json
+import shutil
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import mlp
+from rich.console import Console
+
+import fmnist_jax
+from fmnist_jax import config, population, results, session, study, sweep
+from fmnist_jax.errors import RunError, UserError
+
+AXES = ["arm", "seed", "fold"]
+WIDTHS = sweep.product({"model.dense": ((3,), (6,))})
+RATES = sweep.product({"optimizer.learning_rate": (1e-3, 1e-2, 1e-1)})
+
+
+def go(c, directory, **options):
+    """(results, what the terminal showed)."""
+    shown = io.StringIO()
+    found = study.run(config.parse(c), directory, Console(file=shown, width=120), **options)
+    return found, shown.getvalue()
+
+
+def numbers(directory):
+    """The results of a workdir without what differs by clock and by group."""
+    table = results.read(directory).runs.drop(columns=["train_seconds", "group"], errors="ignore")
+    return table.sort_values(AXES).reset_index(drop=True)
+
+
+def numbers_of(c, directory):
+    """The same of a study that is run now."""
+    go(c, directory)
+    return numbers(directory)
+
+
+def mapped(**changes):
+    """Two seeds, mapped: their bits depend on no company."""
+    return mlp(population__mode="map", seeds=2, **changes)
+
+
+def seeds(n):
+    """The study of two widths with n seeds."""
+    c = mapped(sweep=WIDTHS)
+    c.seeds = n
+    return c
+
+
+@pytest.fixture(scope="module")
+def rates(tmp_path_factory):
+    """A finished study of three learning rates."""
+    directory = tmp_path_factory.mktemp("engine") / "rates"
+    go(mapped(sweep=RATES), directory)
+    return directory
+
+
+def test_the_table_has_a_row_a_run_and_a_column_a_factor(rates):
+    table = results.read(rates).runs
+    assert len(table) == 6
+    assert table["arm"].unique().tolist() == [f"learning_rate={x}" for x in (0.001, 0.01, 0.1)]
+    assert sorted(table["optimizer.learning_rate"].unique()) == [0.001, 0.01, 0.1]
+    assert table["test_accuracy"].between(0, 1).all()
+    assert (table["train_seconds"] > 0).all()
+    written = pd.read_csv(rates / "results.csv")
+    assert written["test_accuracy"].tolist() == table["test_accuracy"].tolist()
+
+
+def test_law_1_an_arm_has_the_bits_it_has_in_a_study_of_its_own(rates, tmp_path):
+    alone = numbers_of(mapped(optimizer__learning_rate=1e-2), tmp_path)
+    among = numbers(rates)
+    among = among[among["arm"] == "learning_rate=0.01"].reset_index(drop=True)
+    for metric in ("train_loss", "validation_loss", "test_loss"):
+        assert alone[metric].tolist() == among[metric].tolist()
+
+
+def test_a_study_cut_by_memory_has_the_same_table(rates, tmp_path):
+    whole = numbers(rates)
+    assert len(list(rates.glob("groups/*"))) == 1
+    cut = numbers_of(mapped(sweep=RATES, population__memory_gb=0.001), tmp_path)
+    assert len(list(tmp_path.glob("groups/*"))) > 1
+    pd.testing.assert_frame_equal(cut, whole)
+
+
+def test_more_seeds_train_the_new_ones_alone(tmp_path):
+    go(seeds(2), tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.glob("groups/*/done.json")}
+    found, _ = go(seeds(3), tmp_path)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert len(found.table) == 6
+    fresh = numbers_of(seeds(3), tmp_path / "fresh")
+    pd.testing.assert_frame_equal(numbers(tmp_path), fresh)
+    fewer, _ = go(seeds(2), tmp_path)
+    assert len(fewer.table) == 4
+
+
+def test_more_arms_train_the_new_ones_alone_and_old_ones_may_get_new_names(tmp_path):
+    go(mapped(sweep=sweep.product({"optimizer.learning_rate": (1e-3, 1e-2)})), tmp_path)
+    done = (tmp_path / "groups/0/done.json").read_bytes()
+    found, _ = go(mapped(sweep=RATES), tmp_path)
+    assert (tmp_path / "groups/0/done.json").read_bytes() == done
+    assert len(found.table) == 6
+    assert len(json.loads((tmp_path / "groups/1/done.json").read_text())["results"]) == 2
+
+
+def test_out_of_memory_is_retried_at_half_the_width(tmp_path, monkeypatch):
+    real = population.Population.segment
+    widths = []
+
+    def segment(self, *arguments):
+        widths.append(self.runs)
+        if self.runs > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(population.Population, "segment", segment)
+    found, shown = go(mapped(sweep=RATES), tmp_path)
+    assert widths[0] == 6
+    assert list(dict.fromkeys(widths)) == [6, 3, 1, 2]
+    assert "out of memory; its runs go on in two groups of half the width" in shown
+    assert len(found.table) == 6
+    assert not found.study.failures
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(numbers(tmp_path), numbers_of(mapped(sweep=RATES), tmp_path / "fresh"))
+
+
+def test_out_of_memory_with_one_run_is_a_failure_of_that_group(tmp_path, monkeypatch):
+    def segment(self, *_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(population.Population, "segment", segment)
+    with pytest.raises(
+        RunError, match="2 of 3 groups failed: groups/1: out of memory with one run alone; take a smaller"
+    ):
+        go(mapped(), tmp_path)
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes the group of three hidden units fail; returns how often it was tried."""
+    real, tried = session.train_group, []
+
+    def train_group(group, *arguments):
+        if group.static.model.dense[0].units == 3:
+            tried.append(group.name)
+            raise ValueError("a bad\nday")
+        real(group, *arguments)
+
+    monkeypatch.setattr(session, "train_group", train_group)
+    return tried
+
+
+def test_a_failed_group_is_recorded_and_the_study_goes_on(tmp_path, failing, monkeypatch):
+    c = mapped(sweep=WIDTHS)
+    with pytest.raises(
+        RunError, match="1 of 2 groups failed: groups/0: ValueError: a bad day; --retry trains them again"
+    ):
+        go(c, tmp_path)
+    study_now = results.read(tmp_path)
+    assert study_now.runs["arm"].unique().tolist() == ["dense=6"]
+    assert study_now.runs["test_accuracy"].notna().all()
+    assert study_now.failures[0]["arms"] == ["dense=3"]
+    assert len(study_now.failures[0]["runs"]) == 2
+    assert study_now.unfinished == 0
+    assert "Traceback" in json.loads((tmp_path / "groups/0/failed.json").read_text())["traceback"]
+    with pytest.raises(RunError, match="1 of 2 groups failed"):
+        go(c, tmp_path)
+    assert failing == ["0"]  # the same command does not try it again
+    monkeypatch.undo()
+    monkeypatch.setattr(population.Population, "init", _counted(done := []))
+    found, _ = go(c, tmp_path, retry=True)
+    assert len(done) == 1  # the finished group is not trained again
+    assert len(found.table) == 4
+    assert not found.study.failures
+
+
+def _counted(calls):
+    real = population.Population.init
+
+    def init(self, inputs):
+        calls.append(self.runs)
+        return real(self, inputs)
+
+    return init
+
+
+def test_folds_are_an_axis(tmp_path):
+    found, _ = go(mapped(folds=3, sweep=WIDTHS), tmp_path)
+    assert found.table.groupby("arm").size().tolist() == [6, 6]
+    assert sorted(found.table["fold"].unique()) == [0, 1, 2]
+    assert found.study.validation_size == 80
+    assert found.study.train_size == 160
+    assert found.compare("dense=6", "dense=3").n == 6
+
+
+def test_the_chosen_arm_is_trained_on_everything_and_tested(tmp_path):
+    c = mapped(folds=2, sweep=WIDTHS, metric="validation_accuracy", evaluation__test="chosen")
+    c.selection.refit = True
+    found, shown = go(c, tmp_path)
+    chosen = found.study.facts["refit"]["arm"]
+    means = found.table.groupby("arm")["validation_accuracy"].mean()
+    assert chosen == means.idxmax()
+    assert found.study.facts["refit"]["test_accuracy_n"] == 2
+    tested = found.table.loc[found.table["test_accuracy"].notna(), "arm"].unique()
+    assert tested.tolist() == [chosen]
+    assert f"validation chose {chosen}" in shown
+    rows = json.loads((tmp_path / "refit/done.json").read_text())["results"]
+    assert {row["step"] for row in rows} == {2 * (240 // 16)}  # two epochs of all 240 images
+    assert "validation_loss" not in rows[0]
+    again, _ = go(c, tmp_path)
+    assert again.study.facts["refit"] == found.study.facts["refit"]
+
+
+def test_the_refit_lasts_as_long_as_the_chosen_epochs_by_median(tmp_path):
+    c = mapped(metric="validation_accuracy", optimizer__learning_rate=0.1, train__duration="6 epochs")
+    c.selection.refit, c.selection.weights = True, "best"
+    found, _ = go(c, tmp_path)
+    assert found.table["epoch"].median() < 6
+    contents = json.loads((tmp_path / "refit/group.json").read_text())
+    assert contents["duration"] == f"{found.table['epoch'].median():g} epochs"
+
+
+def test_a_stopped_run_has_no_rows_after_it_stopped_and_its_group_ends(tmp_path):
+    c = mapped(sweep=sweep.product({"optimizer.learning_rate": (1e-30, 1e-3)}), train__duration="12 epochs")
+    c.selection.patience = 2
+    found, _ = go(c, tmp_path)
+    stopped = found.table.set_index("arm")["stopped_at"].filter(like="1e-30")
+    assert stopped.tolist() == [39.0, 39.0]  # evaluations at 13 (the first is the best so far), 26, 39
+    rows = found.curves
+    assert rows[rows["arm"].str.contains("1e-30")]["step"].max() == 39
+    assert rows[rows["arm"] == "learning_rate=0.001"]["step"].max() > 39
+    c = mapped(optimizer__learning_rate=1e-30, train__duration="100000 epochs")
+    c.selection.patience = 2
+    found, _ = go(c, tmp_path / "all")
+    assert found.table["step"].tolist() == [39, 39]
+
+
+def test_with_the_best_weights_results_are_of_the_best_epoch(tmp_path):
+    c = mapped(optimizer__learning_rate=0.1, train__duration="8 epochs", evaluation__test_curves=True)
+    c.selection.weights, c.selection.monitor = "best", "validation_accuracy"
+    found, _ = go(c, tmp_path)
+    for run in found.table.to_dict("records"):
+        own = found.curves[found.curves["seed"] == run["seed"]].reset_index(drop=True)
+        best = own.loc[own["validation_accuracy"].idxmax()]
+        assert run["epoch"] == best["epoch"]
+        assert run["test_loss"] == best["test_loss"]  # the weights are those of that epoch
+    assert (found.table["epoch"] < 8).any()
+
+
+def test_a_running_study_can_be_read(tmp_path, rates):
+    directory = tmp_path / "running"
+    shutil.copytree(rates, directory)
+    for name in ("done.json", "test.json"):
+        (directory / "groups/0" / name).unlink()
+    path = directory / "groups/0/metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])  # in the middle of a write
+    now = results.read(directory)
+    assert now.unfinished == 6
+    assert now.metric == "validation_accuracy"
+    assert len(now.runs) == 6
+    assert now.runs["step"].tolist().count(13) == 1
+
+
+def test_the_answer_is_shown_and_the_images_most_often_wrong_are_kept(rates, tmp_path):
+    _, shown = go(mapped(sweep=RATES), rates)
+    for words in (
+        "best",
+        "learning_rate",
+        "SYNTHETIC DATA",
+        "rates: test accuracy, %",
+        "6 runs of 4,780 parameters in 1 group",
+    ):
+        assert words in shown
+    wrong = results.read(rates).wrong
+    assert 0 < len(wrong) <= 24
+    assert [w["share"] for w in wrong] == sorted((w["share"] for w in wrong), reverse=True)
+    assert all(w["label"] != w["predicted"] for w in wrong)
+    confusion = results.read(rates).confusions["learning_rate=0.1"]
+    assert confusion.shape == (10, 10)
+
+
+def test_arms_are_compared_image_by_image(rates):
+    found = results.Results.load(rates)
+    a, b, c = found.study.arms
+    table = found.compare_examples(a, b)
+    assert table["seed"].tolist() == [0, 1]
+    runs = found.table.set_index(["arm", "seed"])["test_accuracy"]
+    images = found.study.confusions[a].sum() / 2
+    for row in table.to_dict("records"):
+        difference = runs[a, row["seed"]] - runs[b, row["seed"]]
+        assert (row[f"only {a}"] - row[f"only {b}"]) / images == pytest.approx(difference)
+    assert found.compare_examples(a, b, c)["p"].between(0, 1).all()
+    with pytest.raises(UserError, match="arm 'd': has not read the test set; there are learning_rate=0.001"):
+        found.compare_examples(a, "d")
+
+
+def test_the_notebook_way(tmp_path):
+    found = fmnist_jax.run(mapped(sweep=WIDTHS), str(tmp_path / "w"))
+    assert found.table["arm"].nunique() == 2
+    summary = found.summary()
+    assert summary.loc["dense=6", "n"] == 2
+    assert summary.loc["dense=6", "mean"] == pytest.approx(
+        found.table.loc[found.table["arm"] == "dense=6", "test_accuracy"].mean()
+    )
+    compared = found.compare("dense=6", "dense=3")
+    assert compared.mean == pytest.approx(summary.loc["dense=6", "mean"] - summary.loc["dense=3", "mean"])
+    with pytest.raises(UserError, match="arm 'dense=9': no finished run; there are dense=3, dense=6"):
+        found.compare("dense=9", "dense=3")
+    with pytest.raises(UserError, match="metric 'accuracy': not measured; there are test_accuracy"):
+        found.summary("accuracy")
+    loaded = results.Results.load(tmp_path / "w")
+    pd.testing.assert_frame_equal(loaded.table, found.table)
+
+
+def test_a_claim_that_is_none_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match="claims"):
+        go(mapped(sweep=WIDTHS, claims=({"name": "A1", "kind": "grater"},)), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_paired_runs_of_one_seed_share_their_first_weights_and_their_order(rates):
+    """What makes a difference between arms a paired one."""
+    rows = pd.read_json(rates / "groups/0/metrics.jsonl", lines=True)
+    first = rows[rows["step"] == 13]
+    spread = first.groupby("seed")["train_loss"].std()
+    assert np.isfinite(spread).all()
+    group_runs = json.loads((rates / "groups/0/group.json").read_text())["runs"]
+    assert [seed for _, seed, _ in group_runs] == [0, 0, 0, 1, 1, 1]

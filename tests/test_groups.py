@@ -1,0 +1,149 @@
+"""Runs into groups: one for each program and data set, cut where memory ends, and extended without loss."""
+
+import numpy as np
+import pytest
+from helpers import mlp, tiny
+
+from fmnist_jax import arms, config, data, groups, memory, sweep
+from fmnist_jax.errors import RunError
+
+TRACED = {
+    "optimizer.learning_rate": 1e-2,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "model.dense_dropout": (0.5,),
+    "model.leaky_slope": 0.1,
+    "model.init_scale": 2.0,
+    "loss.smoothing": 0.1,
+    "augment.shift": 1.0,
+    "augment.flip": 0.25,
+    "dataset.mean": 0.5,
+    "selection.patience": 4,
+}
+
+
+def parts_of(c, there=(), limits=None):
+    """[(arm name, seed, fold)] a group, in order."""
+    checked = config.parse(c)
+    divided = groups.divide(groups.Workshop(checked), arms.arms_of(checked), there, limits)
+    return [[(made[i].arm.name, seed, fold) for i, seed, fold in runs] for made, runs in divided]
+
+
+def test_law_3_a_sweep_over_what_is_traced_is_one_group():
+    c = tiny(optimizer__name="sgd", model__dense_activation=("leaky_relu",), selection__patience=2, seeds=1)
+    c.sweep = sweep.chain([{}], *(sweep.product({key: (value,)}) for key, value in TRACED.items()))
+    (part,) = parts_of(c)
+    assert len(part) == 1 + len(TRACED)
+
+
+def test_what_compiles_differently_is_another_group_the_quick_ones_first():
+    c = mlp(seeds=2, sweep=sweep.product({"model.dense": ((9,), (3,)), "optimizer.learning_rate": (0.1, 0.2)}))
+    assert [sorted({arm for arm, _, _ in part}) for part in parts_of(c)] == [
+        ["dense=3,learning_rate=0.1", "dense=3,learning_rate=0.2"],
+        ["dense=9,learning_rate=0.1", "dense=9,learning_rate=0.2"],
+    ]
+
+
+def test_other_data_is_another_group():
+    c = mlp(seeds=1, sweep=sweep.product({"dataset.name": ("synthetic:240", "synthetic:260")}))
+    assert len(parts_of(c)) == 2
+    c = mlp(seeds=1, sweep=sweep.product({"dataset.split_seed": (0, 1)}))
+    assert len(parts_of(c)) == 2
+
+
+def test_seeds_and_folds_are_axes_of_a_group():
+    c = mlp(seeds=2, first_seed=5, folds=3, sweep=sweep.product({"loss.smoothing": (0.0, 0.1)}))
+    (part,) = parts_of(c)
+    assert part[:4] == [
+        ("smoothing=0.0", 5, 0),
+        ("smoothing=0.1", 5, 0),
+        ("smoothing=0.0", 5, 1),
+        ("smoothing=0.1", 5, 1),
+    ]
+    assert len(part) == len(set(part)) == 12
+
+
+def test_a_group_is_cut_where_memory_ends_and_no_run_is_lost():
+    c = mlp(seeds=5, sweep=sweep.product({"loss.smoothing": (0.0, 0.1, 0.2)}))
+    whole = parts_of(c)
+    checked = config.parse(c)
+    one = groups.Workshop(checked).prepare(arms.arms_of(checked)[0])
+    room = memory.of_group(one.static, one.hyper, 4, "vmap", 2)
+    with c.unlocked():
+        c.population.mode = "vmap"
+        c.population.memory_gb = room / 1e9
+    cut = parts_of(c)
+    assert [len(part) for part in cut] == [3, 4, 4, 4]
+    assert sorted(run for part in cut for run in part) == sorted(whole[0])
+    assert {arm for arm, _, _ in cut[0]} == {"smoothing=0.0", "smoothing=0.1", "smoothing=0.2"}
+
+
+def test_memory_counts_states_and_work():
+    checked = config.parse(mlp())
+    one = groups.Workshop(checked).prepare(arms.arms_of(checked)[0])
+    weights = 784 * 6 + 6 + 6 * 10 + 10
+    assert memory.of_run(one.static, one.hyper) == pytest.approx(
+        3 * 4 * 3 * weights, rel=0.01
+    )  # Adam: two more of each
+    two, four = (memory.of_group(one.static, one.hyper, n, "vmap", 2) for n in (2, 4))
+    assert four == 2 * two
+    for mode in ("map", "vmap"):
+        for limit in (two, 10 * four):
+            most = memory.most_runs(one.static, one.hyper, mode, 2, limit)
+            assert memory.of_group(one.static, one.hyper, most, mode, 2) <= limit
+            assert memory.of_group(one.static, one.hyper, most + 1, mode, 2) > limit
+
+
+def test_runs_that_are_there_are_left_out():
+    c = mlp(seeds=2)
+    first, second = (key for _, key in groups.wanted(config.parse(c), arms.arms_of(config.parse(c))))
+    assert (first.seed, second.seed) == (0, 1)
+    assert parts_of(c, there=[first]) == [[("base", 1, 0)]]
+    assert parts_of(c, there=[first, second]) == []
+
+
+def test_the_data_are_loaded_once(monkeypatch):
+    loads = []
+    c = mlp(sweep=sweep.product({"loss.smoothing": (0.0, 0.1), "model.dense": ((3,), (4,))}))
+    checked = config.parse(c)
+    workshop = groups.Workshop(checked, lambda *a, **k: loads.append(a) or data.load(*a, **k))
+    groups.divide(workshop, arms.arms_of(checked))
+    assert len(loads) == 1
+    assert len(workshop.fingerprints()) == 1
+
+
+def test_law_6_folds_partition_the_training_set():
+    checked = config.parse(mlp(folds=5))
+    split = groups.Workshop(checked).split(checked.dataset)
+    validation = np.concatenate([split.validation[f, : split.validation_size[f]] for f in range(5)])
+    assert sorted(validation) == list(range(240))
+    for f in range(5):
+        train, own = split.train[f, : split.train_size[f]], split.validation[f, : split.validation_size[f]]
+        assert not set(train) & set(own)
+    whole = groups.Workshop(checked).split(checked.dataset, whole=True)
+    assert whole.train.tolist() == [list(range(240))]
+    assert whole.validation.shape == (1, 0)
+
+
+def test_a_place_builds_the_group_it_was_made_from(tmp_path):
+    c = mlp(seeds=2, sweep=sweep.product({"model.dense": ((3,), (3, 4)), "optimizer.learning_rate": (0.1, 0.2)}))
+    checked = config.parse(c)
+    workshop = groups.Workshop(checked)
+    for made, runs in groups.divide(workshop, arms.arms_of(checked)):
+        place = groups.make_place(tmp_path, made, runs)
+        built, wanted = place.build(workshop), workshop.group(place.name, made, runs)
+        assert (built.runs, built.static) == (wanted.runs, wanted.static)
+        assert np.array_equal(built.hyper.schedule.learning_rate, wanted.hyper.schedule.learning_rate)
+    assert [place.name for place in groups.places(tmp_path)] == ["0", "1"]
+
+
+def test_a_group_that_does_not_fit_is_split_down_to_one_run(tmp_path):
+    checked = config.parse(mlp(seeds=3))
+    workshop, study_arms = groups.Workshop(checked), arms.arms_of(checked)
+    place = groups.make_place(tmp_path, *groups.divide(workshop, study_arms)[0])
+    place.split()
+    halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs(), place.most))
+    assert [len(runs) for _, runs in halves] == [1, 2]
+    alone = groups.make_place(tmp_path, *halves[0])
+    with pytest.raises(RunError, match="out of memory with one run alone"):
+        alone.split()
