@@ -21,16 +21,21 @@ def environment(dataset: data.Dataset) -> dict:
         versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     except importlib.metadata.PackageNotFoundError as missing:
         sys.exit(f"{missing.name} is not installed: pip install -r benchmarks/requirements.txt")
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return {
         "command": " ".join(["python -m benchmarks.throughput", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "hardware": {"cpu": (names or [platform.processor()])[0], "cores": sharding.cores()},
+        "hardware": hardware(),
         "versions": {"python": platform.python_version(), **versions},
         "dataset": {"name": dataset.name, "synthetic": dataset.synthetic, "images": len(dataset.train_labels)},
     }
+
+
+def hardware() -> dict:
+    """The processor's name, and the cores that this process may use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {"cpu": (names or [platform.processor()])[0], "cores": sharding.cores()}
 
 
 def matmul_limit(sizes, seconds: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ benchmarks/results/scale.json.
 """
 
 import argparse
+import datetime
 import json
 import resource
 import tempfile
@@ -101,6 +102,7 @@ def main() -> None:
     measured = {
         "command": "python -m benchmarks.scale",
         "hardware": machine.hardware(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "runs": rows[1],
         "rows": rows[0],
         "read_seconds": round(read, 1),

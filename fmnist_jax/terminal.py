@@ -114,7 +114,7 @@ class Live:
 
     def _line(self, progress: Progress) -> str:
         line = progress.line()
-        if len(self.arms) > 1 and self._latest:
+        if len(self.arms) > 1 and self._latest and not self._live:  # else the table says so
             arm, at, _ = self.means(1)[0]
             line += f"  best so far {arm} {_percent(at.mean)}%"
         if self._groups == 1:

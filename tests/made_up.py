@@ -1,5 +1,6 @@
 """Made-up studies for the tests of statistics, claims and the page: results of a known effect, no training."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -71,3 +72,32 @@ def study(factors, effect, *, seeds=5, folds=1, noise=0.005, evaluations=4, seed
         arms=tuple(arms),
         **defaults | fields,
     )
+
+
+def full_study(**fields) -> tidy.Study:
+    """Three factors, 24 arms, 3 seeds, and something for every section of the page."""
+
+    def effect(values):
+        rate = np.log10(values["optimizer.learning_rate"])
+        return 0.9 - 0.02 * (rate + 2.5) ** 2 + 0.01 * (values["model.filters"] == 16) - 0.005 * (values["op"] == "sgd")
+
+    made = study(
+        {"optimizer.learning_rate": [1e-4, 1e-3, 1e-2, 1e-1], "model.filters": [4, 8, 16], "op": ["adam", "sgd"]},
+        effect,
+        seeds=3,
+    )
+    rng = np.random.default_rng(0)
+    runs = made.runs.assign(parameters=1000 * made.runs["model.filters"])
+    runs.loc[[0, 1], "diverged_at"] = [120.0, 300.0]
+    confusions = {arm: rng.poisson(5, (10, 10)) + 90 * np.eye(10, dtype=int) for arm in made.arms[:4]}
+    confusions[made.arms[0]][6, 0] = 60
+    pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+    more = {
+        "runs": runs,
+        "confusions": confusions,
+        "wrong": tuple(
+            {"index": i, "label": 6, "predicted": i % 6, "share": 1 - i / 10, "png": pixel} for i in range(5)
+        ),
+        "failures": ({"group": "groups/3", "arms": ["a"], "runs": ["a, seed 0, fold 0"], "error": "out of memory"},),
+    }
+    return dataclasses.replace(made, **more | fields)

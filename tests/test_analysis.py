@@ -95,7 +95,7 @@ def test_comparisons_are_paired_adjusted_and_say_how_many_seeds():
     assert found["adjusted_p"].to_numpy() == pytest.approx(
         stats.holm(np.minimum(1, 1.5 * p))
     )  # 3 arms: 3 pairs, 2 rows
-    assert row["seeds_needed"] == stats.seeds_needed(0.01, 0.02)
+    assert row["seeds_needed"] == stats.seeds_needed(0.01, 0.02, alpha=0.05 / 3) > stats.seeds_needed(0.01, 0.02)
     assert not row["distinguishable"]
 
 

@@ -32,7 +32,7 @@ class Analysis:
       comparisons: a row an other arm, against `best`, in `study.metric`: arm, n, difference (arm - best), low, high,
         effect_size, p, adjusted_p (Holm over these rows, p times half the number of arms before: `best` is the best of
         many), distinguishable (adjusted_p < 0.05), seeds_needed (how many repeats in all would tell so large a
-        difference with 80% power; NaN where no number is known, as with overlapping folds).
+        difference among all pairs of arms with 80% power; NaN where no number is known, as with overlapping folds).
       curves: a row an (arm, metric, step): arm, metric, step, epoch, n, mean, sd, low, high (as in `summary`).
       importance: a row a factor or interaction, of `study.metric`: term, method ("ANOVA" or "fANOVA"), share (of the
         variance explained among terms and noise), df, F, p (NaN for fANOVA). ANOVA ends with a row for what the

@@ -69,7 +69,9 @@ def comparisons(tables: Tables, best: str | None) -> pd.DataFrame:
     frame["distinguishable"] = frame["adjusted_p"] < ALPHA
     needed = [None] * len(frame)
     if not tables.sizes[0]:  # repeats of overlapping folds do not add up as seeds do
-        needed = [stats.seeds_needed(sd, d) for sd, d in zip(frame["sd"], frame["difference"], strict=True)]
+        alpha = ALPHA / max(1, compared * (compared - 1) / 2)  # to tell it among all pairs, as adjusted_p does
+        pairs = zip(frame["sd"], frame["difference"], strict=True)
+        needed = [stats.seeds_needed(sd, d, alpha=alpha) for sd, d in pairs]
     frame["seeds_needed"] = np.array([np.nan if n is None else n for n in needed], np.float64)
     return frame[list(COMPARISONS)].reset_index(drop=True)
 

@@ -57,8 +57,8 @@ def bca_interval(values, rng: np.random.Generator, statistic=np.mean, confidence
     """Bias-corrected and accelerated bootstrap interval (Efron 1987) of `statistic` of the finite `values` [n].
 
     For fewer than about 30 values of a mean, prefer `mean_interval`: a sample of a few holds too few of the tails to
-    resample them. How often a 95% interval of a mean held the truth, in 40,000 studies of normal noise
-    (tests/test_stats_intervals.py measures it anew):
+    resample them. How often a 95% interval of a mean held the truth, in 40,000 studies (12,000 for n = 30) of
+    normal noise (tests/test_stats_intervals.py measures it anew):
 
         n             3      5      10     30
         BCa           0.72   0.84   0.90   0.93

@@ -1,0 +1,72 @@
+"""The page again, or of a sweep run elsewhere: `python -m fmnist_jax.report --workdir=runs/my_study`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fmnist_jax.errors import RunError, UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the page and its figures, and says where; returns the exit status."""
+    asked = _parser().parse_args(arguments)
+    try:
+        print(_write(asked))
+    except (UserError, RunError, OSError) as error:
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+        print(f"error: {' '.join(text.split())}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) else 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m fmnist_jax.report", description=__doc__, allow_abbrev=False)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--workdir", type=Path, help="a study's directory; it may still be running")
+    source.add_argument("--csv", type=Path, help="a sweep run elsewhere: a row a run, the first row names the columns")
+    parser.add_argument(
+        "--out", type=Path, help="a directory, or the page itself (.html); default: the workdir, report.html"
+    )
+    only = parser.add_argument_group("with --csv")
+    only.add_argument("--metric", help="the column to compare arms by")
+    only.add_argument("--factors", help="the columns that make an arm: learning_rate,optimizer,...")
+    only.add_argument("--seed", help="the column of the seed; without it, the rows of an arm are numbered")
+    only.add_argument("--fold", help="the column of the fold")
+    only.add_argument("--seconds", help="the column of the training time of a run, in seconds")
+    only.add_argument("--lower-is-better", action="store_true", help="a smaller metric is a better one")
+    return parser
+
+
+def _write(asked: argparse.Namespace) -> Path:
+    study = _workdir(asked) if asked.workdir else _csv(asked)
+    # Only now: that a flag is wrong should be known before matplotlib has been imported.
+    from fmnist_jax.analysis import analyse
+    from fmnist_jax.report import page
+
+    out = asked.out or asked.workdir or Path("report.html")
+    if out.suffix in (".html", ".htm"):
+        return page.write(analyse(study), out.parent, out.name)
+    return page.write(analyse(study), out)
+
+
+def _workdir(asked: argparse.Namespace):
+    names = ("metric", "factors", "seed", "fold", "seconds", "lower_is_better")
+    if given := [name for name in names if getattr(asked, name)]:
+        raise UserError(f"--{given[0].replace('_', '-')}: goes with --csv; a workdir says so itself")
+    from fmnist_jax import results  # imports jax, which a CSV does without
+
+    return results.read(asked.workdir)
+
+
+def _csv(asked: argparse.Namespace):
+    from fmnist_jax.report import foreign
+
+    if not asked.metric:
+        raise UserError("--metric: missing; name the column to compare arms by")
+    factors = [name.strip() for name in (asked.factors or "").split(",") if name.strip()]
+    return foreign.read(asked.csv, asked.metric, factors, asked.seed, asked.fold, asked.seconds, asked.lower_is_better)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
