@@ -127,6 +127,4 @@ def _interval(low: float, high: float, share: bool) -> str:
 
 def _near_note(near: list[str]) -> str:
     more = f" {len(near) - MAX_NEAR:,} more are marked blue in the summary." if len(near) > MAX_NEAR else ""
-    return (
-        f"Repeats needed: in all, to tell a difference of this size among so many arms, with 80% power.{more}"
-    )
+    return f"Repeats needed: in all, to tell a difference of this size among so many arms, with 80% power.{more}"

@@ -12,7 +12,7 @@ from fmnist_jax.report import axes, frames, words
 
 # What bounds the page; a study past one of these is sampled, and the page says so.
 MAX_ARMS = 10_000
-MAX_RUN_VALUES = 200_000
+MAX_RUN_VALUES = 300_000
 MAX_SUMMARY_VALUES = 250_000
 MAX_CURVE_POINTS = 20_000
 MAX_CURVE_LENGTH = 100
