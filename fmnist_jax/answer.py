@@ -118,6 +118,7 @@ def arms_table(results: Results) -> Table:
     values = study.runs.drop_duplicates("arm").set_index("arm")[[f.key for f in factors]]
     near = set(analysis.comparisons.loc[~analysis.comparisons["distinguishable"].astype(bool), "arm"])
     ranked = by_metric[study.metric].sort_values("mean", ascending=tidy.lower_is_better(study.metric))
+    ranked = ranked[ranked.index.isin(values.index)]  # others have no run to show: failed, or still to come
     for arm, row in ranked.head(ARMS_SHOWN).iterrows():
         first = [f"{v:g}" if isinstance(v, float) else str(v) for v in values.loc[arm]] if factors else [str(arm)]
         table.add_row(

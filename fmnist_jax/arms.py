@@ -15,7 +15,7 @@ class Arm:
     """One setting of the hyper-parameters under comparison."""
 
     name: str
-    override: dict[str, Any]
+    override: dict[str, Any]  # what is not as in the study's config; the arm itself, however the sweep came to it
     experiment: config.Experiment
     factors: dict[str, Any]  # column of the runs table -> value, simple
 
@@ -30,7 +30,7 @@ def arms_of(experiment: config.Experiment) -> tuple[Arm, ...]:
         return (Arm("base", {}, experiment, {}),)
     overrides = [{k: _plain(v) for k, v in override.items()} for override in experiment.sweep]
     experiments = [overlay(experiment, override) for override in overrides]
-    flat = [config.flatten(one) for one in experiments]
+    base, flat = config.flatten(experiment), [config.flatten(one) for one in experiments]
     keys = list(dict.fromkeys(key for override in overrides for key in override))
     varying = [k for k in keys if k == sweep.VARIANT or len({repr(values[k]) for values in flat}) > 1]
     names = _names(overrides, varying)
@@ -40,12 +40,16 @@ def arms_of(experiment: config.Experiment) -> tuple[Arm, ...]:
         {k: override.get(k, "base") if k == sweep.VARIANT else tidy.simple(values[k]) for k in columns}
         for override, values in zip(overrides, flat, strict=True)
     ]
-    return tuple(Arm(*parts) for parts in zip(names, overrides, experiments, factors, strict=True))
+    changes = [
+        {k: values[k] for k in override if k != sweep.VARIANT and values[k] != base[k]}
+        for override, values in zip(overrides, flat, strict=True)
+    ]
+    return tuple(Arm(*parts) for parts in zip(names, changes, experiments, factors, strict=True))
 
 
 def identity(override: dict[str, Any]) -> str:
-    """What makes an arm itself in a workdir, whatever its name: its override without the name, as JSON."""
-    return json.dumps({k: v for k, v in sorted(override.items()) if k != sweep.VARIANT}, sort_keys=True)
+    """What makes an arm itself in a workdir, whatever its name: its override, as JSON."""
+    return json.dumps(override, sort_keys=True)
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -84,8 +88,8 @@ def _bundled(overrides: list[dict]) -> set[str]:
         of_keys = of_variant.setdefault(override.get(sweep.VARIANT), {})
         for key, value in override.items():
             of_keys.setdefault(key, set()).add(repr(value))
-    of_variant.pop(None, None)
-    keys = {key for of_keys in of_variant.values() for key in of_keys}
+    unnamed = of_variant.pop(None, {})
+    keys = {key for of_keys in of_variant.values() for key in of_keys} - set(unnamed)
     return {key for key in keys if all(len(of_keys.get(key, ())) <= 1 for of_keys in of_variant.values())}
 
 

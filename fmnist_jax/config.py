@@ -209,6 +209,7 @@ def parse(config: ml_collections.ConfigDict) -> Experiment:
         sweep, that is for each arm to say: see `fmnist_jax.arms`).
     """
     experiment = _parse(Experiment, config.to_dict(), "")
+    _check_test(experiment)
     if not experiment.sweep:
         check_read(experiment)
     return experiment
@@ -345,6 +346,17 @@ def check_read(experiment: Experiment) -> None:
         refuse(["model.init_stddev"], "no initialiser is truncated_normal")
 
 
+def _check_test(experiment: Experiment) -> None:
+    test, partly = experiment.evaluation.test, experiment.sweep or experiment.evaluation.test == "none"
+    if experiment.metric.startswith("test_") and test != "all" and partly:
+        raise UserError(
+            f"metric={experiment.metric!r}: evaluation.test={test!r} does not test every arm; "
+            "take metric='validation_accuracy'"
+        )
+    if experiment.evaluation.test_curves and test != "all":
+        raise UserError(f"evaluation.test={test!r}: test_curves read the test set; take evaluation.test_curves=False")
+
+
 def _check_selection(experiment: Experiment, refuse) -> None:
     selection, folds = experiment.selection, experiment.folds > 1
     if folds:
@@ -359,11 +371,6 @@ def _check_selection(experiment: Experiment, refuse) -> None:
         refuse(["selection.monitor"], "selection.weights is 'last' and selection.patience is 0")
     if not selection.patience:
         refuse(["selection.min_delta"], "selection.patience is 0")
-    if experiment.metric.startswith("test_") and experiment.evaluation.test != "all" and experiment.sweep:
-        raise UserError(
-            f"metric={experiment.metric!r}: evaluation.test={experiment.evaluation.test!r} does not test every arm; "
-            "take metric='validation_accuracy'"
-        )
 
 
 SCHEDULE_KEYS = tuple(f.name for f in dataclasses.fields(ScheduleConfig) if f.name not in ("name", "warmup_epochs"))

@@ -59,8 +59,12 @@ class Workshop:
         return self._datasets[key]
 
     def fingerprints(self) -> dict[str, str]:
-        """Data set -> SHA-256 of its content, of all that were loaded."""
-        return {"@".join(map(str, (key[0], *key[2:]))): d.fingerprint for key, d in self._datasets.items()}
+        """Data set -> SHA-256 of its content, of all that were loaded. A place of the study's own may change."""
+        own = self.checked.dataset.data_dir
+        return {
+            f"{name}@{size}" + (f" in {place}" if place != own else ""): dataset.fingerprint
+            for (name, place, size), dataset in self._datasets.items()
+        }
 
     def split(self, source: config.DatasetConfig, whole: bool = False) -> splits.Split:
         """The folds, or the one validation split, of an arm; `whole`: all of the training set and no validation."""
@@ -212,6 +216,7 @@ class Place:
         path = self.directory / "failed.json"
         return writers.read_json(path) if path.exists() else None
 
+    @functools.cached_property
     def runs(self) -> list[RunKey]:
         """Its runs, in order."""
         identities = [arms.identity(override_of(arm)) for arm in self.contents["arms"]]
@@ -223,7 +228,15 @@ class Place:
         for arm in self.contents["arms"]:
             override = override_of(arm)
             made.append(workshop.prepare(Arm(arm["name"], override, arms.overlay(workshop.checked, override), {})))
+        if len({(one.static, _split_key(one.source)) for one in made}) > 1:
+            raise RunError(f"{self.directory}: its runs are not of one program; remove it to train them in new groups")
         return workshop.group(self.name, made, [tuple(run) for run in self.contents["runs"]])
+
+    @property
+    def step(self) -> int:
+        """How far its newest checkpoint is; 0 where there is none."""
+        manifests = self.directory.glob("checkpoints/*.manifest.json")
+        return max((int(path.name.split(".")[0]) for path in manifests), default=0)
 
 
 def override_of(arm: dict) -> dict:
@@ -233,7 +246,8 @@ def override_of(arm: dict) -> dict:
 
 def places(workdir: Path) -> list[Place]:
     """The groups of a workdir, in the order they were made."""
-    return list(map(Place, sorted((p.parent for p in workdir.glob("groups/*/group.json")), key=lambda p: int(p.name))))
+    there = [p.parent for p in workdir.glob("groups/*/group.json") if p.parent.name.isdigit()]
+    return [Place(directory) for directory in sorted(there, key=lambda p: int(p.name))]
 
 
 def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:

@@ -1,6 +1,5 @@
 """Flags -> config -> study -> table: `python -m fmnist_jax.main --config=configs/cnn.py`."""
 
-import contextlib
 import logging
 import os
 import re
@@ -15,7 +14,6 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
 from fmnist_jax import config, errors, session, sharding, study
-from fmnist_jax.data import cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file in configs/, optionally file.py:part.")
 _WORKDIR = flags.DEFINE_string(
@@ -119,12 +117,7 @@ def _check_argument(argument: str) -> None:
 def run() -> None:
     """Quiet libraries and a persistent compilation cache, then `main`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        with contextlib.suppress(OSError):  # without a cache, compiling takes its time, and that is all
-            (cache.root() / "xla").mkdir(parents=True, exist_ok=True)
-            jax.config.update("jax_compilation_cache_dir", str(cache.root() / "xla"))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    sharding.keep_programs()
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if "--verbose" in sys.argv else logging.ERROR)
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)

@@ -12,13 +12,16 @@ from fmnist_jax import experiment, models, train
 STATES = 3
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
+# Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
+INDICES = 4
 SHARE = 0.6  # of the machine's memory; the rest is the libraries', the data's and the neighbours'
 
 
 def of_run(static: experiment.Static, hyper: experiment.Hyper) -> int:
-    """Bytes of one run's states: weights, optimizer, kept weights."""
+    """Bytes of one run's states (weights, optimizer, kept weights) and of the indices of its images."""
     state = jax.eval_shape(train.make_train(static).init, jax.ShapeDtypeStruct((), np.uint32), hyper)
-    return STATES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    states = STATES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return states + INDICES * 4 * static.steps_per_epoch * static.batch_size
 
 
 def of_step(static: experiment.Static) -> int:

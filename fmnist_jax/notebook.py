@@ -11,6 +11,10 @@ from fmnist_jax import config, results, sharding, study
 def run(asked, workdir: str | None, retry: bool) -> results.Results:
     """See `fmnist_jax.run`."""
     checked = config.parse(asked)
+    sharding.keep_programs()
     sharding.configure(checked.platform)
     directory = Path(workdir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).expanduser()
-    return study.run(checked, directory, Console(), retry)
+    console = Console()
+    if workdir is None:
+        console.print(f"in {directory}; give it as workdir to go on there", highlight=False, soft_wrap=True)
+    return study.run(checked, directory, console, retry)

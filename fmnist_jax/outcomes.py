@@ -15,13 +15,13 @@ SHOWN = 24
 LARGEST = 100  # pixels of a side
 
 
-def write(directory: Path, dataset: Dataset, places: list[tuple[Place, str]], arm: str) -> None:
-    """Writes outcomes.json: the images that `arm` gets wrong in most of its runs.
+def write(directory: Path, dataset: Dataset, predictions: np.ndarray, of: dict) -> None:
+    """Writes outcomes.json: the images that most of these runs get wrong.
 
     Args:
-      places: the tested groups, with what `arm` is called in each.
+      predictions: [runs, test images] predicted classes.
+      of: what the runs are; kept, to tell whether it is they that were asked for.
     """
-    predictions = np.concatenate([_predictions(place, name) for place, name in places])
     labels = dataset.test_labels
     wrong = predictions != labels
     share = wrong.mean(axis=0)
@@ -37,34 +37,26 @@ def write(directory: Path, dataset: Dataset, places: list[tuple[Place, str]], ar
         for i in worst
         if share[i]
     ]
-    np.save(directory / "test_labels.npy", labels)
-    writers.write_json(directory / "outcomes.json", {"arm": arm, "runs": len(predictions), "wrong": shown})
+    writers.write_json(directory / "outcomes.json", {"of": of, "wrong": shown})
 
 
-def correct(directory: Path, places: list[tuple[Place, str]]) -> dict[tuple[int, int], np.ndarray]:
-    """(seed, fold) -> [test images] bool: what an arm's run gets right."""
-    labels, found = np.load(directory / "test_labels.npy"), {}
+def correct(places: list[tuple[Place, str]]) -> tuple[dict[tuple[int, int], np.ndarray], np.ndarray]:
+    """(seed, fold) -> [test images] bool: what an arm's run gets right; and the labels."""
+    found, labels = {}, None
     for place, name in places:
-        own, predictions = _runs(place, name), _predictions(place, name)
-        for (_, seed, fold), predicted in zip(own, predictions, strict=True):
-            found[seed, fold] = predicted == labels
-    return found
+        predicted, labels = of_arm(place, name)
+        found |= {run: predictions == labels for run, predictions in predicted.items()}
+    return found, labels
 
 
-def _runs(place: Place, name: str) -> list[list[int]]:
-    """The tested runs of an arm, in the order of their predictions."""
-    arms = [arm["name"] for arm in place.contents["arms"]]
-    tested = [place.contents["runs"][i] for i in sorted(place.tested_runs)]
-    return [run for run in tested if arms[run[0]] == name]
-
-
-def _predictions(place: Place, name: str) -> np.ndarray:
-    """[tested runs of the arm, test images] predicted classes."""
+def of_arm(place: Place, name: str) -> tuple[dict[tuple[int, int], np.ndarray], np.ndarray]:
+    """(seed, fold) -> [test images] predicted classes of an arm's runs in a group; and the labels."""
     arms = [arm["name"] for arm in place.contents["arms"]]
     with np.load(place.directory / "predictions.npz") as file:
-        tested, predictions = file["runs"], file["test"]
-    own = [i for i, run in enumerate(tested) if arms[place.contents["runs"][run][0]] == name]
-    return predictions[own]
+        tested, predictions, labels = file["runs"], file["test"], file["labels"]
+    runs = [place.contents["runs"][run] for run in tested]
+    own = {(seed, fold): predictions[i] for i, (arm, seed, fold) in enumerate(runs) if arms[arm] == name}
+    return own, labels
 
 
 def _most(values: np.ndarray) -> int:

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fmnist_jax import arms, config, groups, memory, population, results, session, study, train
+from fmnist_jax import arms, config, groups, memory, population, results, session, sharding, study, train
 from fmnist_jax.terminal import duration
 
 MEASURE_SECONDS = 1.0  # of a group's steps
@@ -47,24 +47,32 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
     study_arms = arms.arms_of(checked)
     results.check_claims(checked, study_arms)
     workshop = groups.Workshop(checked)
-    there = study.Standing(checked, study_arms, directory)
-    parts = groups.divide(workshop, study_arms, there.runs, there.limits)
-    unfinished = [place.build(workshop) for place in there.places if not place.trained]
-    made = unfinished + [workshop.group(str(i), *part) for i, part in enumerate(parts, len(there.places))]
     wanted = groups.wanted(checked, study_arms)
+    there = study.Standing(directory, {key for _, key in wanted})
+    parts = groups.divide(workshop, study_arms, there.runs, there.limits)
+    made = [place.build(workshop) for place in there.waiting]
+    done = [place.step for place in there.waiting] + [0] * len(parts)
+    made += [workshop.group(str(i), *part) for i, part in enumerate(parts, len(there.places))]
     console.print(
         f"{len(study_arms)} arms x {checked.seeds} seeds x {checked.folds} folds: {len(wanted)} runs; "
         f"{sum(len(g.runs) for g in made)} to train, in {len(made)} groups",
         highlight=False,
     )
     with console.status("compiling and timing"):
-        estimates = [estimate(group, workshop, checked) for group in made]
+        estimates = [estimate(group, workshop, checked, step) for group, step in zip(made, done, strict=True)]
     if estimates:
         console.print(_table(made, estimates))
-        total = PER_STUDY_SECONDS + sum(e.seconds for e in estimates)
+        again = max(e.seconds / e.runs for e in estimates) * checked.seeds if checked.selection.refit else 0
+        total = PER_STUDY_SECONDS + sum(e.seconds for e in estimates) + again
         compiled = sum(e.compile_seconds for e in estimates)
-        console.print(f"time about {duration(total)} on this machine, its {jax.device_count()} devices idle otherwise;")
-        console.print(f"compiling took {duration(compiled)} now, and is kept for the study", highlight=False)
+        most = "at most " if checked.selection.patience else ""
+        refit = f", {duration(again)} of it for the refit" if again else ""
+        console.print(
+            f"time {most}about {duration(total)}{refit}, on this machine with nothing else to do; "
+            f"compiling took {duration(compiled)} now, and is kept for the study",
+            highlight=False,
+            soft_wrap=True,
+        )
         limit = memory.limit(checked.population.memory_gb)
         console.print(
             f"memory about {max(e.bytes for e in estimates) / 1e9:.1f} GB; a group is cut at {limit / 1e9:.1f} GB",
@@ -73,11 +81,12 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
     return estimates
 
 
-def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Experiment) -> Estimate:
-    """Compiles a group's programs and times some steps and an evaluation of them."""
+def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Experiment, done: int = 0) -> Estimate:
+    """Compiles a group's programs and times some steps and an evaluation of them; `done` steps are behind it."""
     static, dataset = group.static, workshop.dataset(group.source)
     mode = population.choose_mode(checked.population.mode, static)
-    width = len(group.runs) if mode == "vmap" else min(len(group.runs), MAPPED_RUNS)
+    devices = len(sharding.devices_for(len(group.runs), checked.population.devices))
+    width = len(group.runs) if mode == "vmap" else min(len(group.runs), max(1, MAPPED_RUNS // devices) * devices)
     part = dataclasses.replace(
         group, runs=group.runs[:width], hyper=jax.tree.map(lambda leaf: leaf[:width], group.hyper)
     )
@@ -87,10 +96,11 @@ def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Ex
     warm = _Trial(part, dataset, checked)
     step, evaluation = warm.time_step(), warm.time_evaluation()
     scale = len(group.runs) / width
-    evaluations = -(-static.total_steps // static.eval_every)
+    evaluations = -(-(static.total_steps - done) // static.eval_every)
     share = len(dataset.test_labels) / max(1, group.split.validation.shape[1])
+    share = share if checked.evaluation.test == "all" else 0
     seconds = warm.compile_seconds + PER_GROUP_SECONDS
-    seconds += scale * (static.total_steps * step + (evaluations + share) * evaluation)
+    seconds += scale * ((static.total_steps - done) * step + (evaluations + share) * evaluation)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peak += (len(group.runs) - width) * memory.of_run(static, _first(group.hyper))
     return Estimate(

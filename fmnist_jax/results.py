@@ -7,6 +7,7 @@ results.compare("learning_rate=0.01", "learning_rate=0.001")
 """
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import pandas as pd
 from fmnist_jax import arms, groups, outcomes, session, tidy, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.config import Experiment
-from fmnist_jax.errors import UserError
+from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.groups import Place
 
 # Statistics, claims and figures are imported where they are used: statsmodels, matplotlib and their like take seconds,
@@ -80,7 +81,7 @@ class Results:
         """
         from fmnist_jax import stats
 
-        metric, runs = self._metric(metric), self.table[self.table["diverged_at"].isna()]
+        metric, runs = self._metric(metric), self.table[self.table["diverged_at"].isna() & self.table["finished"]]
         values = runs.pivot_table(metric, index=["seed", "fold"], columns="arm")
         for arm in (a, b):
             if arm not in values.columns:
@@ -102,8 +103,10 @@ class Results:
 
         if len(compared) < 2:
             raise UserError(f"compare_examples{compared}: needs two arms or more")
-        right = [self._correct(arm) for arm in compared]
-        rows = []
+        (_, labels), *_ = found = [self._correct(arm) for arm in compared]
+        if any(not np.array_equal(labels, own) for _, own in found):
+            raise UserError(f"compare_examples{compared}: their test sets are not the same")
+        right, rows = [of_run for of_run, _ in found], []
         for seed, fold in sorted(set.intersection(*map(set, right))):
             of_run = np.stack([one[seed, fold] for one in right])
             row = {"seed": seed, "fold": fold}
@@ -116,13 +119,13 @@ class Results:
                 rows.append({**row, "Q": statistic, "p": p})
         return pd.DataFrame(rows)
 
-    def _correct(self, arm: str) -> dict:
+    def _correct(self, arm: str) -> tuple[dict, np.ndarray]:
         about = writers.read_json(self.directory / "study.json")["arms"]
         overrides = [groups.override_of(one) for one in about if one["name"] == arm]
         places = [found for override in overrides for found in groups.tested(self.directory, override)]
         if not places:
             raise UserError(f"arm {arm!r}: has not read the test set; there are {', '.join(self.study.confusions)}")
-        return outcomes.correct(self.directory, places)
+        return outcomes.correct(places)
 
     def _metric(self, metric: str | None) -> str:
         metric = metric or self.study.metric
@@ -189,49 +192,52 @@ def check_claims(checked: Experiment, study_arms: Sequence[Arm]) -> None:
 
 def describe(directory: Path, checked: Experiment, study_arms: Sequence[Arm]) -> None:
     """Writes study.json: what the tables are headed with, and what an arm is called. Claims may be edited there."""
-    writers.write_json(
-        directory / "study.json",
-        {
-            "name": directory.name,
-            "question": checked.question,
-            "metric": checked.metric,
-            "select_by": checked.selection.arm_by,
-            "seeds": [checked.first_seed, checked.first_seed + checked.seeds],
-            "folds": checked.folds,
-            "dataset": checked.dataset.name,
-            "synthetic": checked.dataset.name.split(":")[0] == "synthetic",
-            "tensorboard": checked.writers.tensorboard,
-            "page": checked.writers.page,
-            "arms": [{"name": a.name, "override": a.override, "factors": a.factors} for a in study_arms],
-            "claims": list(checked.claims),
-        },
-    )
+    writers.write_json(directory / "study.json", description(directory.name, checked, study_arms))
 
 
-def read(directory: Path) -> tidy.Study:
-    """The results in `directory`, so far.
+def description(name: str, checked: Experiment, study_arms: Sequence[Arm]) -> dict:
+    """What study.json holds."""
+    return {
+        "name": name,
+        "question": checked.question,
+        "metric": checked.metric,
+        "select_by": checked.selection.arm_by,
+        "seeds": [checked.first_seed, checked.first_seed + checked.seeds],
+        "folds": checked.folds,
+        "dataset": ", ".join(dict.fromkeys(arm.experiment.dataset.name for arm in study_arms)),
+        "synthetic": any(arm.experiment.dataset.name.split(":")[0] == "synthetic" for arm in study_arms),
+        "refit": checked.selection.refit,
+        "tensorboard": checked.writers.tensorboard,
+        "page": checked.writers.page,
+        "arms": [{"name": a.name, "override": a.override, "factors": a.factors} for a in study_arms],
+        "claims": list(checked.claims),
+    }
+
+
+def read(directory: Path, about: dict | None = None) -> tidy.Study:
+    """The results in `directory`, so far, of the study that study.json says, or that `about` does.
 
     Raises:
       UserError: there is no study.
       RunError: a file of it is damaged.
     """
-    if not (directory / "study.json").exists():
+    if about is None and not (directory / "study.json").exists():
         raise UserError(f"{directory}: no study; there is no study.json in it")
-    about = writers.read_json(directory / "study.json")
-    names = {arms.identity(groups.override_of(arm)): arm["name"] for arm in about["arms"]}
-    places = [place for place in groups.places(directory) if place.most is None]
-    curves = [_curves(place, about, names) for place in places]
-    finals = [_finals(place, about, names, own) for place, own in zip(places, curves, strict=True)]
-    curves, runs = _joined(curves), _joined(finals)
-    unfinished = len(about["arms"]) * (about["seeds"][1] - about["seeds"][0]) * about["folds"]
-    unfinished -= sum(place.trained * len(own) for place, own in zip(places, finals, strict=True))
+    about = about or writers.read_json(directory / "study.json")
+    parts = [part for place in groups.places(directory) if place.most is None and (part := _Part(place, about)).runs]
+    curves, runs = _joined([part.curves for part in parts]), _joined([part.finals for part in parts])
+    if len(runs) and runs.duplicated(list(tidy.AXES)).any():
+        raise RunError(f"{directory}: a run is in two groups; remove one of them, or choose another --workdir")
+    wanted = len(about["arms"]) * (about["seeds"][1] - about["seeds"][0]) * about["folds"]
+    failed = sum(len(part.runs) for part in parts if part.failure)
+    finished = sum(len(part.runs) for part in parts if part.place.trained and not part.failure)
     factors = list(dict.fromkeys(key for arm in about["arms"] for key in arm["factors"]))
     values = pd.DataFrame([{"arm": arm["name"], **arm["factors"]} for arm in about["arms"]])
     runs = values.merge(runs, on="arm", how="right") if len(runs) else _no_runs(values)
     order = {arm["name"]: i for i, arm in enumerate(about["arms"])}
     runs = runs.sort_values(["seed", "fold", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c)
-    outcomes = _json(directory / "outcomes.json")
     dataset = _json(directory / "dataset.json")
+    names = tuple(dataset.get("class_names", ()))
     return tidy.Study(
         name=about["name"],
         question=about["question"],
@@ -242,16 +248,72 @@ def read(directory: Path) -> tidy.Study:
         curves=curves,
         arms=tuple(order),
         claims=tuple(about["claims"]),
-        facts=_facts(directory, about, places),
-        failures=tuple(_failures(places)),
-        unfinished=unfinished - sum(len(f["runs"]) for f in _failures(places)),
+        facts=_facts(directory, about, parts),
+        failures=tuple([part.failure for part in parts if part.failure] + _refit_failure(directory, about)),
+        unfinished=wanted - finished - failed,
         synthetic=about["synthetic"],
-        confusions=_confusions(places, names),
-        class_names=tuple(dataset.get("class_names", ())),
-        wrong=tuple(outcomes.get("wrong", ())),
+        confusions=_confusions(parts, len(names)),
+        class_names=names,
+        wrong=tuple(_json(directory / "outcomes.json").get("wrong", ())),
         train_size=dataset.get("train_size", 0),
         validation_size=dataset.get("validation_size", 0),
     )
+
+
+class _Part:
+    """What a group adds to a study: its runs that are of the study, by the names their arms have now.
+
+    Attributes:
+      runs: (arm's name now, seed, fold).
+      curves, finals: tables of rows.
+    """
+
+    def __init__(self, place: Place, about: dict):
+        self.place, (first, last) = place, about["seeds"]
+        names = {arms.identity(groups.override_of(arm)): arm["name"] for arm in about["arms"]}
+        there = place.contents["arms"]
+        now = [names.get(arms.identity(groups.override_of(arm))) for arm in there]
+        of_run = [(now[i], seed, fold) for i, seed, fold in place.contents["runs"]]
+        self.runs = [run for run in of_run if run[0] and first <= run[1] < last and run[2] < about["folds"]]
+        self.now = {arm["name"]: name for arm, name in zip(there, now, strict=True)}
+        self.seeds, self.done = (first, last - 1), None
+        if self.runs:
+            self.done = session.read_group(place.directory)
+            self.curves = self._own(writers.read_table(place.directory / "metrics.jsonl"))
+            self.finals = self._finals()
+
+    def _own(self, frame: pd.DataFrame) -> pd.DataFrame:
+        if not len(frame):
+            return frame
+        frame = frame.assign(arm=frame["arm"].map(self.now))
+        return frame[frame["arm"].notna() & frame["seed"].between(*self.seeds)]
+
+    def _finals(self) -> pd.DataFrame:
+        """A row a run: what it came to, or how far it is."""
+        extra = {"parameters": self.place.contents["parameters"], "group": self.place.name}
+        if self.done is None:
+            if not len(self.curves) or self.failure:
+                return pd.DataFrame()
+            last = self.curves.drop_duplicates(list(tidy.AXES), keep="last")
+            return last.drop(columns="dataset").assign(stopped_at=np.nan, train_seconds=np.nan, finished=False, **extra)
+        timing, results = self.done["timing"], self.done["results"]
+        seconds = (timing["wall_seconds"] - timing["compile_seconds"]) / len(results)
+        rows = [{k: v for k, v in row.items() if not isinstance(v, list) and k != "dataset"} for row in results]
+        frame = self._own(pd.DataFrame(rows).assign(train_seconds=seconds, finished=True, **extra))
+        measured = [c for c in frame.columns if c.startswith(("train_", "validation_", "test_"))]
+        return frame.astype(dict.fromkeys([*measured, "diverged_at", "stopped_at"], "float64"))  # None if diverged
+
+    @functools.cached_property
+    def failure(self) -> dict | None:
+        """Why it failed, and whom that costs."""
+        if not (found := self.place.failure):
+            return None
+        return {
+            "group": f"groups/{self.place.name}",
+            "arms": list(dict.fromkeys(arm for arm, _, _ in self.runs)),
+            "runs": [f"{arm}, seed {seed}, fold {fold}" for arm, seed, fold in self.runs],
+            "error": found["error"],
+        }
 
 
 def _json(path: Path) -> dict:
@@ -273,137 +335,93 @@ def _measured(metric: str, otherwise: str, runs: pd.DataFrame) -> str:
     return there[0] if there else metric
 
 
-def _curves(place: Place, about: dict, names: dict[str, str]) -> pd.DataFrame:
-    """The metric rows of a group, by the names its arms have now, without arms and seeds that the study lacks."""
-    frame = writers.read_table(place.directory / "metrics.jsonl")
-    if not len(frame):
-        return frame
-    then = {arm["name"]: names.get(arms.identity(groups.override_of(arm))) for arm in place.contents["arms"]}
-    frame["arm"] = frame["arm"].map(then)
-    first, last = about["seeds"]
-    return frame[frame["arm"].notna() & frame["seed"].between(first, last - 1) & (frame["fold"] < about["folds"])]
-
-
-def _finals(place: Place, about: dict, names: dict[str, str], curves: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: what it came to, or how far it is."""
-    extra = {"parameters": place.contents["parameters"], "group": place.name}
-    if (done := session.read_group(place.directory)) is None:
-        if not len(curves) or place.failure:
-            return pd.DataFrame()
-        last = curves.drop_duplicates(["arm", "seed", "fold"], keep="last")
-        return last.drop(columns="dataset").assign(stopped_at=np.nan, train_seconds=np.nan, finished=False, **extra)
-    timing = done["timing"]
-    rows = [{k: v for k, v in row.items() if not isinstance(v, list) and k != "dataset"} for row in done["results"]]
-    frame = pd.DataFrame(rows).assign(
-        train_seconds=(timing["wall_seconds"] - timing["compile_seconds"]) / len(rows), finished=True, **extra
-    )
-    then = {arm["name"]: names.get(arms.identity(groups.override_of(arm))) for arm in place.contents["arms"]}
-    frame["arm"] = frame["arm"].map(then)
-    measured = [c for c in frame.columns if c.startswith(("train_", "validation_", "test_"))]
-    frame = frame.astype(dict.fromkeys([*measured, "diverged_at", "stopped_at"], "float64"))  # None of a diverged run
-    first, last = about["seeds"]
-    return frame[frame["arm"].notna() & frame["seed"].between(first, last - 1)]
-
-
-def _confusions(places: Sequence[Place], names: dict[str, str]) -> dict[str, np.ndarray]:
-    """The sum of its runs' confusion matrices of the test set, by arm."""
+def _confusions(parts: Sequence[_Part], classes: int) -> dict[str, np.ndarray]:
+    """The sum of its runs' confusion matrices of the test set, by arm; diverged runs and other class counts apart."""
     sums: dict[str, np.ndarray] = {}
-    for place in places:
-        if place.trained and place.tested_runs:
-            then = {arm["name"]: names.get(arms.identity(groups.override_of(arm))) for arm in place.contents["arms"]}
-            for row in writers.read_json(place.directory / "test.json")["results"]:
-                if (arm := then[row["arm"]]) is not None:
-                    sums[arm] = sums.get(arm, 0) + np.array(row["test_confusion"])
+    for part in parts:
+        own = set(part.runs)
+        for row in part.done["results"] if part.done else ():
+            arm = part.now[row["arm"]]
+            tested = "test_confusion" in row and row["diverged_at"] is None
+            if tested and (arm, row["seed"], row["fold"]) in own and len(row["test_confusion"]) == classes:
+                sums[arm] = sums.get(arm, 0) + np.array(row["test_confusion"])
     return sums
 
 
-def _failures(places: Sequence[Place]) -> list[dict]:
-    return [
-        {
-            "group": f"groups/{place.name}",
-            "arms": sorted({place.contents["arms"][i]["name"] for i, _, _ in place.contents["runs"]}),
-            "runs": [
-                f"{place.contents['arms'][i]['name']}, seed {seed}, fold {fold}"
-                for i, seed, fold in place.contents["runs"]
-            ],
-            "error": failure["error"],
-        }
-        for place in places
-        if (failure := place.failure)
-    ]
+def _refit_failure(directory: Path, about: dict) -> list[dict]:
+    path = directory / "refit" / "failed.json"
+    if not about["refit"] or not path.exists():
+        return []
+    found = writers.read_json(path)
+    return [{"group": "refit", "arms": [found["arm"]], "runs": ["all of its seeds"], "error": found["error"]}]
 
 
-def _facts(directory: Path, about: dict, places: Sequence[Place]) -> dict:
+def _facts(directory: Path, about: dict, parts: Sequence[_Part]) -> dict:
     """For "environment" and "how to reproduce it"."""
-    environment = _json(directory / "environment.json")
-    done = [session.read_group(place.directory) for place in places if place.trained]
+    environment, done = _json(directory / "environment.json"), [part.done for part in parts if part.done]
     wall, compiling, images = (sum(d["timing"][k] for d in done) for k in ("wall_seconds", "compile_seconds", "images"))
     facts = {
         "dataset": about["dataset"],
         "seeds": about["seeds"][1] - about["seeds"][0],
         "folds": about["folds"],
-        "groups": len(places),
+        "groups": len(parts),
         "wall_seconds": wall,
         "compile_seconds": compiling,
         "images_per_second": images / (wall - compiling) if wall > compiling else None,
         "mode": ", ".join(sorted({d["mode"] + "ped" for d in done})),
         "devices": max((d["devices"] for d in done), default=None),
-        **{k: environment.get(k) for k in ("command", "machine", "python", "packages", "git", "written")},
+        **{k: environment.get(k) for k in ("command", "machine", "python", "packages", "git")},
         "config": _json(directory / "config.json"),
+        "refit": _refit(directory / "refit", about),
     }
-    if (directory / "refit" / "test.json").exists():
-        facts["refit"] = _refit(directory / "refit")
     return {k: v for k, v in facts.items() if v not in (None, "", {})}
 
 
-def _refit(directory: Path) -> dict:
-    """What the chosen arm came to after training on all of the training set."""
+def _refit(directory: Path, about: dict) -> dict:
+    """What the chosen arm came to after training on all of the training set; {} while it is not that arm's."""
+    if not about["refit"] or not (directory / "test.json").exists() or not (directory / "group.json").exists():
+        return {}
     from fmnist_jax import stats
 
     contents = writers.read_json(directory / "group.json")
+    identity = arms.identity(groups.override_of(contents["arms"][0]))
+    now = [arm["name"] for arm in about["arms"] if arms.identity(groups.override_of(arm)) == identity]
     rows = session.read_group(directory)["results"]
-    accuracies = [row["test_accuracy"] for row in rows if row["diverged_at"] is None]
+    if not now or [row["seed"] for row in rows] != list(range(*about["seeds"])):
+        return {}
+    at = stats.mean_interval([row["test_accuracy"] for row in rows if row["diverged_at"] is None])
     return {
-        "arm": contents["arms"][0]["name"],
+        "arm": now[0],
         "duration": contents["duration"],
-        **{f"test_accuracy_{k}": v for k, v in stats.mean_interval(accuracies)._asdict().items()},
+        **{f"test_accuracy_{k}": v for k, v in at._asdict().items()},
     }
 
 
-def chosen_arm(directory: Path, checked: Experiment, study_arms: Sequence[Arm]) -> str | None:
-    """The arm with the best mean of selection.arm_by over the trained runs; None where nothing was validated."""
-    runs, metric = read(directory).runs, checked.selection.arm_by
-    if metric not in runs:
-        return None
-    means = runs[runs["diverged_at"].isna()].groupby("arm")[metric].mean().dropna()
-    means = means.reindex([arm.name for arm in study_arms]).dropna()  # of equals, the first
-    if not len(means):
-        return None
-    return str(means.idxmin() if tidy.lower_is_better(metric) else means.idxmax())
+def stamp(directory: Path) -> str:
+    """A digest that changes whenever the tables would: of the arms, and of the files that the tables are made of."""
+    about = writers.read_json(directory / "study.json")
+    files = sorted(
+        p for name in ("metrics.jsonl", "done.json", "test.json") for p in directory.glob(f"groups/*/{name}")
+    )
+    state = [(str(p.relative_to(directory)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    text = json.dumps([about["arms"], about["seeds"], about["folds"], about["tensorboard"], state])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def epochs_of(directory: Path, arm: str) -> np.ndarray:
-    """The epochs whose weights an arm's runs were measured with."""
-    runs = read(directory).runs
-    return runs.loc[runs["arm"] == arm, "epoch"].to_numpy()
-
-
-def write(directory: Path, console, trained: bool = True) -> Results:
-    """Writes the tables, summary.json and the page of a workdir, shows the answer, and returns the results.
-
-    Without anything newly `trained`, the tables are as they were; claims and the page may still have changed.
-    """
-    from fmnist_jax import answer  # after training: matplotlib and jinja2 take their time to import
+def write(directory: Path, console) -> Results:
+    """Writes the tables, summary.json and the page of a workdir, shows the answer, and returns the results."""
+    from fmnist_jax import answer  # after training: statistics take their time to import
 
     about, found = writers.read_json(directory / "study.json"), Results(read(directory), directory)
-    if trained or not (directory / "results.csv").exists():
+    writers.write_json(directory / "failures.json", {"failures": list(found.study.failures)})
+    writers.write_json(directory / "summary.json", answer.summary(found))
+    if _json(directory / "tables.json").get("of") != (now := stamp(directory)):
         writers.write_tables(directory, "metrics", found.curves)
         writers.write_tables(directory, "results", found.table)
         if about["tensorboard"] and len(found.table) <= TENSORBOARD_RUNS:
             hyper = json.loads((directory / "config.json").read_text())
             writers.write_tensorboard(directory / "tensorboard", found.curves, found.table, hyper)
-    writers.write_json(directory / "failures.json", {"failures": list(found.study.failures)})
-    writers.write_json(directory / "summary.json", answer.summary(found))
+        writers.write_json(directory / "tables.json", {"of": now})
     answer.show(found, directory, console)
     if about["page"]:
         from fmnist_jax.report import page

@@ -1,6 +1,6 @@
 """One process's work on one group: train between checkpoints, write metric rows, then, when asked, test.
 
-Training ends with done.json; the test set is read by `test_group` alone, which a study calls when all is trained.
+Training ends with done.json; the test set is read by `measure_group` alone, which a study calls when all is trained.
 """
 
 import contextlib
@@ -29,6 +29,10 @@ class Interrupted(Exception):
     def __init__(self, signum: int, step: int):
         super().__init__(f"stopped at step {step:,}, all saved; the same command goes on from there")
         self.signum = signum
+
+
+class Outdated(Exception):
+    """A trained group's last weights are not there any more; training goes on from an older checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,24 +75,39 @@ def train_group(group: Group, dataset: Dataset, directory: Path, settings: confi
     _Session(group, dataset, directory, settings, live).run()
 
 
-def test_group(
-    group: Group, chosen: Sequence[int], dataset: Dataset, directory: Path, settings: config.Experiment
+def measure_group(
+    group: Group,
+    chosen: Sequence[int],
+    dataset: Dataset,
+    directory: Path,
+    settings: config.Experiment,
+    width: int | None = None,
 ) -> None:
     """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
 
+    Args:
+      width: how many runs at once; by default all.
+
     Raises:
-      RunError: the group's last checkpoint is gone or damaged.
+      Outdated: the group's last checkpoint is gone or damaged.
     """
     everyone = population_of(group.static, len(group.runs), settings)
     checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
-    if (found := checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))) is None:
-        raise RunError(f"{directory}: trained, but its last checkpoint is gone; remove {directory} to train again")
-    state, hyper = jax.tree.map(lambda leaf: leaf[np.array(chosen)], (train.selected(found[1]), group.hyper))
-    some = population_of(group.static, len(chosen), settings)
-    sums, predictions = _predict_test(some, some.put(state), some.put(hyper), dataset)
-    finals, predictions = metrics.finalise(some.get(sums)), some.get(predictions)
+    found = checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))
+    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
+        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
+    parts = []
+    for first in range(0, len(chosen), width or len(chosen)):
+        part = np.array(chosen[first : first + (width or len(chosen))])
+        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(found[1]), group.hyper))
+        some = population_of(group.static, len(part), settings)
+        sums, predictions = _predict_test(some, some.put(state), some.put(hyper), dataset)
+        parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
+    finals, predictions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
-    np.savez_compressed(directory / "predictions.npz", test=predictions.astype(classes), runs=np.array(chosen))
+    labels = dataset.test_labels.astype(classes)
+    arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
+    np.savez_compressed(directory / "predictions.npz", **arrays)
     results = [
         {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
         for i, run in enumerate(chosen)
@@ -145,7 +164,7 @@ class _Session:
             raise
         self.checkpoints.close()
         self.rows.close()
-        self._finish(state)
+        self._finish(state, step)
 
     def _abandon(self, error: BaseException) -> None:
         """Lets go of files and threads; the failure that is under way is the one to report."""
@@ -278,7 +297,9 @@ class _Session:
         self._write_timing(step)
 
     def _write_timing(self, step: int) -> None:
-        self.timing.images = (step - self.first_step) * self.group.static.batch_size * len(self.group.runs)
+        reached = np.where(self.stopped_at >= 0, self.stopped_at, step)
+        steps = np.maximum(reached - self.first_step, 0).sum()
+        self.timing.images = int(steps) * self.group.static.batch_size
         self.timing.compile_seconds = self.population.compile_seconds
         self.timing.wall_seconds = time.perf_counter() - self.start
         writers.write_json(self.timing_path, dataclasses.asdict(self.timing))
@@ -290,20 +311,22 @@ class _Session:
         self.checkpoints.wait()
         raise Interrupted(signum, step)
 
-    def _finish(self, state) -> None:
+    def _finish(self, state, step: int) -> None:
         """done.json: a group with that file is never trained again."""
         diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
         measured_at = None
         if self.group.static.keep_best:
             measured_at = self.population.get(state.map(lambda part: part.watch.best_step))
-        rows: dict[tuple, list[dict]] = {}
+        index = {dataclasses.astuple(run): i for i, run in enumerate(self.group.runs)}
+        measured: dict[int, dict] = {}
         for row in writers.read_rows(self.directory / "metrics.jsonl"):
-            rows.setdefault((row["arm"], row["seed"], row["fold"]), []).append(row)
-        self._write_timing(self.group.static.total_steps)
+            i = index[_run_of(row)]
+            if measured_at is None or row["step"] == measured_at[i]:
+                measured[i] = row  # without a choice, the last
+        self._write_timing(step)
         results = []
-        for i, run in enumerate(self.group.runs):
-            own = rows[dataclasses.astuple(run)]
-            row = own[-1] if measured_at is None else next(r for r in own if r["step"] == measured_at[i])
+        for i in range(len(self.group.runs)):
+            row = measured[i]
             row["diverged_at"] = _or_none(diverged_at[i])
             row["stopped_at"] = _or_none(self.stopped_at[i])
             # Finite weights can still be too large for a finite loss; then the last update is where it broke.
@@ -311,7 +334,7 @@ class _Session:
                 row["diverged_at"] = self.group.static.total_steps
             results.append(row)
         facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
-        writers.write_json(self.directory / "done.json", {"results": results, **facts})
+        writers.write_json(self.directory / "done.json", {"results": results, "step": step, **facts})
 
 
 def _or_none(step) -> int | None:

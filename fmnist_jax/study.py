@@ -1,7 +1,6 @@
 """A question as a config -> arms x seeds x folds -> groups, trained and tested -> tables, verdicts and a page."""
 
-import dataclasses
-import shutil
+import functools
 import time
 import traceback
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from fmnist_jax import arms, config, groups, outcomes, results, session, terminal, workdir, writers
+from fmnist_jax import arms, config, groups, outcomes, refit, results, session, terminal, tidy, workdir, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import load
 from fmnist_jax.errors import RunError, StorageError, UserError
@@ -38,52 +37,25 @@ def run(checked: config.Experiment, directory: Path, console: Console, retry: bo
       RunError: groups failed; the others' results are written and shown before.
       session.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
-    study_arms = arms.arms_of(checked)
-    results.check_claims(checked, study_arms)
-    keys = {k: v for k, v in config.flatten(checked).items() if k not in NOT_IN_A_RUN}
-    if finished := _finished(checked, study_arms, directory):
-        workdir.check_same(directory, keys)
-    else:
-        _Study(checked, study_arms, directory, console, retry).complete(keys)
+    study = _Study(checked, arms.arms_of(checked), directory, console)
+    results.check_claims(checked, study.arms)
+    if not study.finished():
+        study.divide()  # refuses what does not fit before there is anything to leave behind
     with workdir.lock(directory):
-        results.describe(directory, checked, study_arms)
-        found = results.write(directory, console, trained=not finished)
+        if study.finished():  # perhaps by another process, meanwhile
+            workdir.check_same(directory, study.keys)
+            results.describe(directory, checked, study.arms)
+        else:
+            study.complete(retry)
+        found = results.write(directory, console)
     if failures := found.study.failures:
-        first = failures[0]
+        first, more = failures[0], f" (and {len(failures) - 1} more, in failures.json)" if len(failures) > 1 else ""
+        share = f"{len(failures)} of {found.study.facts['groups']} groups"
         raise RunError(
-            f"{len(failures)} of {len(groups.places(directory))} groups failed: {first['group']}: {first['error']}"
-            + (f" (and {len(failures) - 1} more, in {directory / 'failures.json'})" if len(failures) > 1 else "")
-            + "; --retry trains them again"
+            f"{share} failed: {first['group']}: {first['error']}{more}; "
+            "--retry (in Python, retry=True) trains them again"
         )
     return found
-
-
-def _finished(checked: config.Experiment, study_arms: Sequence[Arm], directory: Path) -> bool:
-    """Whether there is nothing left to train or test; then neither the data nor a device is needed."""
-    places = [place for place in groups.places(directory) if place.most is None]
-    trained = {key for place in places if place.trained for key in place.runs()}
-    if not trained.issuperset(key for _, key in groups.wanted(checked, study_arms)):
-        return False
-    return not list(_untested(checked, study_arms, directory, places)) and not _refit_is_due(checked, directory)
-
-
-def _untested(checked: config.Experiment, study_arms: Sequence[Arm], directory: Path, places: Sequence[Place]):
-    """(place, runs) that have still to read the test set."""
-    wanted = {key for _, key in groups.wanted(checked, study_arms)}
-    if checked.evaluation.test == "none":
-        return
-    if checked.evaluation.test == "chosen":
-        chosen = results.chosen_arm(directory, checked, study_arms)
-        identity = {arms.identity(arm.override) for arm in study_arms if arm.name == chosen}
-        wanted = {key for key in wanted if key.arm in identity}
-    for place in places:
-        runs = [i for i, key in enumerate(place.runs()) if key in wanted]
-        if place.trained and runs and not set(runs) <= place.tested_runs:
-            yield place, sorted({*runs, *place.tested_runs})
-
-
-def _refit_is_due(checked: config.Experiment, directory: Path) -> bool:
-    return checked.selection.refit and not (directory / "refit" / "test.json").exists()
 
 
 class Standing:
@@ -92,168 +64,263 @@ class Standing:
     Attributes:
       places: them.
       runs: all that are in some group, of this study or of one it was before.
-      waiting: those that are neither trained nor failed.
       limits: run -> how many a group of it may have, where more did not fit into memory.
     """
 
-    def __init__(self, checked: config.Experiment, study_arms: Sequence[Arm], directory: Path):
-        wanted = {key for _, key in groups.wanted(checked, study_arms)}
-        there = groups.places(directory)
-        self.places = [p for p in there if p.most is None and wanted & set(p.runs())]
-        self.runs: set[RunKey] = {key for p in there if p.most is None for key in p.runs()}
+    def __init__(self, directory: Path, wanted: set[RunKey]):
+        self.directory, self.wanted = directory, wanted
+        self._known: dict[str, Place] = {}
+        self.refresh()
+
+    def refresh(self) -> "Standing":
+        """Looks for groups that were made, split or removed since."""
+        there = [self._known.setdefault(place.name, place) for place in groups.places(self.directory)]
+        whole = [place for place in there if place.most is None]
+        self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
+        self.runs: set[RunKey] = {key for place in whole for key in place.runs}
         self.limits: dict[RunKey, int] = {}
         for place in there:
             if place.most is not None:
-                self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs()}
-        self.waiting = [p for p in self.places if not p.trained and not p.failure]
+                self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
+        return self
 
-    def shares(self) -> tuple[float, float]:
-        """The work that is done, and that of the next group, as shares of all groups'."""
+    @property
+    def waiting(self) -> list[Place]:
+        """Groups that are neither trained nor failed."""
+        return [place for place in self.places if not place.trained and not place.failure]
+
+    def shares(self, waiting: Sequence[Place]) -> tuple[float, float]:
+        """The work that is done, and that of the first of `waiting`, as shares of all groups'."""
         costs = {p.name: p.contents["cost"] * len(p.contents["runs"]) for p in self.places}
-        total, waiting = sum(costs.values()), {p.name for p in self.waiting}
-        return sum(v for k, v in costs.items() if k not in waiting) / total, costs[self.waiting[0].name] / total
+        left = sum(costs[p.name] for p in waiting)
+        total = sum(costs.values())
+        return 1 - left / total, costs[waiting[0].name] / total
 
 
 class _Study:
     """One process's work on a study."""
 
-    def __init__(
-        self, checked: config.Experiment, study_arms: Sequence[Arm], directory: Path, console: Console, retry: bool
-    ):
-        self.checked, self.arms, self.directory, self.console, self.retry = (
-            checked,
-            study_arms,
-            directory,
-            console,
-            retry,
-        )
+    def __init__(self, checked: config.Experiment, study_arms: Sequence[Arm], directory: Path, console: Console):
+        self.checked, self.arms, self.directory, self.console = checked, study_arms, directory, console
+        self.keys = {k: v for k, v in config.flatten(checked).items() if k not in NOT_IN_A_RUN}
         self.workshop = Workshop(checked, load)
+        self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
+        self.standing = Standing(directory, self.wanted)
+        self._choice: tuple = (None, None)  # of which groups, which arm
 
-    def complete(self, keys: dict) -> None:
-        """Trains every group, then tests."""
-        new = self._divide()  # refuses what does not fit before anything is written
-        with workdir.lock(self.directory):
-            workdir.claim(self.directory, {**keys, "dataset.fingerprint": self.workshop.fingerprints()})
-            writers.write_json(self.directory / "environment.json", workdir.environment())
-            results.describe(self.directory, self.checked, self.arms)
-            if any(self.workshop.dataset(arm.experiment.dataset).synthetic for arm in self.arms):
-                self.console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
-            self._describe_data()
-            for part in new:
-                groups.make_place(self.directory, *part)
-            self._train_all()
-            self._refit()
-            self._test_all()
-            self._keep_outcomes()
+    def finished(self) -> bool:
+        """Whether there is nothing left to do but to write; then neither the data nor a device is needed."""
+        there = self.standing.refresh()
+        if not self.wanted <= {key for place in there.places if place.trained for key in place.runs}:
+            return False
+        return not self._untested() and not self._outcomes_due() and not self._refit_due()
+
+    def divide(self) -> list:
+        """The groups that are still to be made."""
+        there = self.standing.refresh()
+        return groups.divide(self.workshop, self.arms, there.runs, there.limits)
+
+    def complete(self, retry: bool) -> None:
+        """Trains every group; then, with nothing left to train, tests."""
+        workdir.claim(self.directory, self.keys, self.workshop.fingerprints())
+        self.standing = Standing(self.directory, self.wanted)  # groups of a corrected config are gone
+        new = self.divide()
+        writers.write_json(self.directory / "environment.json", workdir.environment())
+        results.describe(self.directory, self.checked, self.arms)
+        self._describe_data()
+        for part in new:
+            groups.make_place(self.directory, *part)
+        if retry:
+            for place in [*self.standing.refresh().places, refit.place(self.directory)]:
+                (place.directory / "failed.json").unlink(missing_ok=True)
+        self._train_all()
+        if (failed := [p for p in self.standing.places if p.failure]) and self._choosing():
+            self.console.print(
+                f"{len(failed)} groups failed: no arm is chosen, refitted or tested before --retry", highlight=False
+            )
+            return
+        self._refit()
+        self._test_all()
+        self._keep_outcomes()
+
+    def _choosing(self) -> bool:
+        return self.checked.selection.refit or self.checked.evaluation.test == "chosen"
 
     def _describe_data(self) -> None:
+        if any(self.workshop.dataset(arm.experiment.dataset).synthetic for arm in self.arms):
+            self.console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
         source = self.arms[0].experiment.dataset
         dataset, split = self.workshop.dataset(source), self.workshop.split(source)
         sizes = {"train_size": int(split.train_size.min()), "validation_size": int(split.validation_size.min())}
         writers.write_json(self.directory / "dataset.json", {"class_names": dataset.class_names, **sizes})
 
-    def _keep_outcomes(self) -> None:
-        chosen = results.chosen_arm(self.directory, self.checked, self.arms) or self.arms[0].name
-        arm = next(arm for arm in self.arms if arm.name == chosen)
-        if found := groups.tested(self.directory, arm.override):
-            outcomes.write(self.directory, self.workshop.dataset(arm.experiment.dataset), found, chosen)
-
-    def _standing(self) -> "Standing":
-        return Standing(self.checked, self.arms, self.directory)
-
-    def _divide(self):
-        there = self._standing()
-        return groups.divide(self.workshop, self.arms, there.runs, there.limits)
+    def _live(self) -> terminal.Live:
+        return terminal.Live(self.console, self.directory.name, [arm.name for arm in self.arms])
 
     def _train_all(self) -> None:
-        if self.retry:
-            for place in self._standing().places:
-                (place.directory / "failed.json").unlink(missing_ok=True)
-        with terminal.Live(self.console, self.directory.name, [arm.name for arm in self.arms]) as live:
-            while (there := self._standing()).waiting:
-                for place in there.places:
+        with self._live() as live:
+            while waiting := self.standing.refresh().waiting:
+                for place in self.standing.places:
                     if place.trained:
-                        live.add_finished(
-                            place.name, lambda place=place: session.read_group(place.directory)["results"]
-                        )
-                live.of_study(len(there.places) - len(there.waiting), len(there.places), *there.shares())
-                self._train(there.waiting[0], live)
+                        live.called(self._called(place))
+                        live.add_finished(place.name, functools.partial(_results, place))
+                there = len(self.standing.places)
+                live.of_study(there - len(waiting), there, *self.standing.shares(waiting))
+                live.called(self._called(waiting[0]))
+                self._train(waiting[0], live)
+
+    def _called(self, place: Place) -> dict[str, str]:
+        """What an arm is called in the rows of a group -> what it is called now."""
+        now = {arms.identity(arm.override): arm.name for arm in self.arms}
+        return {arm["name"]: now.get(arms.identity(groups.override_of(arm))) for arm in place.contents["arms"]}
 
     def _train(self, place: Place, live: terminal.Live) -> None:
-        """One group; what goes wrong with it is written beside it, and goes no further."""
-        try:
+        """One group. Out of memory, its runs go to groups of half its width."""
+        with _Attempt(place) as attempt:
             group = place.build(self.workshop)
             session.train_group(group, self.workshop.dataset(group.source), place.directory, self.checked, live)
-        except (session.Interrupted, StorageError, OSError):
-            raise  # not this group's fault: nothing else would fare better
-        except Exception as error:
-            if _out_of_memory(error) and len(place.contents["runs"]) > 1:
-                place.split()
-                live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
-                for part in self._divide():
-                    groups.make_place(self.directory, *part)
-                return
-            text = " ".join(str(error).split()) or type(error).__name__
-            text = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
-            if _out_of_memory(error):
-                text = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
-            details = {"error": text, "traceback": traceback.format_exc(), "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-            writers.write_json(place.directory / "failed.json", details)
-            live.say(f"group {place.name} failed: {text}; going on without it")
+        if attempt.out_of_memory and len(place.contents["runs"]) > 1:
+            (place.directory / "failed.json").unlink()
+            place.split()
+            live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
+            for part in self.divide():
+                groups.make_place(self.directory, *part)
+        elif attempt.error:
+            live.say(f"group {place.name} failed: {attempt.error}; going on without it")
+
+    def _chosen(self) -> Arm | None:
+        """The arm that validation chose."""
+        trained = [place.directory / "done.json" for place in self.standing.places if place.trained]
+        of = tuple((str(path), path.stat().st_mtime_ns) for path in trained)
+        if self._choice[0] != of:  # reading tens of thousands of runs takes seconds
+            about = results.description(self.directory.name, self.checked, self.arms)
+            names, metric = [arm.name for arm in self.arms], self.checked.selection.arm_by
+            name = tidy.best_arm(results.read(self.directory, about).runs, metric, names)
+            self._choice = of, next((arm for arm in self.arms if arm.name == name), None)
+        return self._choice[1]
+
+    def _refit_due(self) -> bool:
+        if not self.checked.selection.refit or refit.place(self.directory).failure or not (chosen := self._chosen()):
+            return False
+        return not refit.done(self.directory, self._refit_contents(chosen))
+
+    def _refit_contents(self, chosen: Arm) -> dict:
+        about = results.description(self.directory.name, self.checked, self.arms)
+        runs = results.read(self.directory, about).runs
+        return refit.contents(self.checked, chosen, runs.loc[runs["arm"] == chosen.name, "epoch"].to_numpy())
 
     def _refit(self) -> None:
         """Trains the arm that validation chose on all of the training set."""
-        place, chosen = Place(self.directory / "refit"), results.chosen_arm(self.directory, self.checked, self.arms)
-        if not self.checked.selection.refit or chosen is None:
+        if not self._refit_due():
             return
-        arm = next(arm for arm in self.arms if arm.name == chosen)
-        whole = dataclasses.replace(arm, experiment=self._whole(arm))
-        seeds = range(self.checked.first_seed, self.checked.first_seed + self.checked.seeds)
-        contents = {
-            "arms": [{"name": arm.name, "override": arm.override}],
-            "runs": [[0, seed, 0] for seed in seeds],
-            "duration": whole.experiment.train.duration,
-            "parameters": 0,
-            "cost": 0,
-        }
-        if (place.directory / "group.json").exists() and place.contents != writers.as_json(contents):
-            shutil.rmtree(place.directory)  # it was of another arm, seeds or length
-            place = Place(place.directory)
-        place.directory.mkdir(exist_ok=True)
-        writers.write_json(place.directory / "group.json", contents)
-        group = self.workshop.group("refit", [self.workshop.prepare(whole, whole=True)], contents["runs"])
-        self.console.print(f"validation chose {chosen}: training it on all of the training set", highlight=False)
-        if not place.trained:
-            with terminal.Live(self.console, "refit", [chosen]) as live:
-                session.train_group(
-                    group, self.workshop.dataset(group.source), place.directory, self._unselected(), live
-                )
-        self.refit = group
-
-    def _whole(self, arm: Arm) -> config.Experiment:
-        """The arm's experiment without a validation set: it runs for as long as, by median, its chosen epochs were."""
-        duration = arm.experiment.train.duration
-        if arm.experiment.selection.weights == "best" or arm.experiment.selection.patience:
-            epochs = results.epochs_of(self.directory, arm.name)
-            duration = f"{np.median(epochs):g} epochs"
-        return dataclasses.replace(
-            arm.experiment,
-            train=dataclasses.replace(arm.experiment.train, duration=duration),
-            selection=config.SelectionConfig(),
+        chosen = self._chosen()
+        contents = self._refit_contents(chosen)
+        place = refit.make_place(self.directory, contents)
+        self.console.print(
+            f"validation chose {chosen.name}: training it on all of the training set", highlight=False, soft_wrap=True
         )
+        if not place.trained:
+            with _Attempt(place, arm=chosen.name), self._live() as live:
+                group = refit.group(self.workshop, chosen, contents)
+                dataset = self.workshop.dataset(group.source)
+                session.train_group(group, dataset, place.directory, refit.settings(self.checked), live)
 
-    def _unselected(self) -> config.Experiment:
-        return dataclasses.replace(self.checked, selection=config.SelectionConfig())
+    def _untested(self) -> list[tuple[Place, list[int]]]:
+        """(group, runs) that have still to read the test set, now or when they are trained."""
+        wanted = self.wanted
+        if self.checked.evaluation.test == "none":
+            return []
+        if self.checked.evaluation.test == "chosen":
+            chosen = self._chosen()
+            wanted = {key for key in wanted if chosen and key.arm == arms.identity(chosen.override)}
+        untested = []
+        for place in self.standing.places:
+            runs = {i for i, key in enumerate(place.runs) if key in wanted}
+            if place.trained and not place.failure and not runs <= place.tested_runs:
+                untested.append((place, sorted(runs | place.tested_runs)))
+        return untested
 
     def _test_all(self) -> None:
         """Reads the test set, for the first time, now that nothing is left to train."""
-        for place, runs in _untested(self.checked, self.arms, self.directory, self._standing().places):
-            group = place.build(self.workshop)
-            session.test_group(group, runs, self.workshop.dataset(group.source), place.directory, self.checked)
-        place = Place(self.directory / "refit")
-        if self.checked.selection.refit and place.trained and not place.tested_runs:
-            dataset = self.workshop.dataset(self.refit.source)
-            session.test_group(self.refit, range(len(self.refit.runs)), dataset, place.directory, self._unselected())
+        for place, runs in self._untested():
+            try:
+                self._test(place, runs)
+            except session.Outdated as gone:
+                self.console.print(f"{gone}: training goes on from an older one", highlight=False, soft_wrap=True)
+                (place.directory / "done.json").unlink()
+                self._train_all()
+                self._test(place, runs)
+        place = refit.place(self.directory)
+        if self.checked.selection.refit and place.trained and not place.tested_runs and not place.failure:
+            chosen = self._chosen()
+            with _Attempt(place, arm=chosen.name):
+                group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
+                dataset = self.workshop.dataset(group.source)
+                runs = range(len(group.runs))
+                session.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
+
+    def _test(self, place: Place, runs: list[int]) -> None:
+        width = len(runs)
+        while True:
+            with _Attempt(place, pass_on=(session.Outdated,)) as attempt:
+                group = place.build(self.workshop)
+                dataset = self.workshop.dataset(group.source)
+                session.measure_group(group, runs, dataset, place.directory, self.checked, width)
+            if not attempt.out_of_memory or width == 1:
+                return
+            (place.directory / "failed.json").unlink()
+            width = (width + 1) // 2
+
+    def _pictured(self) -> tuple[Arm, dict]:
+        """The arm whose mistakes are shown, and which of its runs there are to show."""
+        arm = self._chosen() or self.arms[0]
+        seeds = [self.checked.first_seed, self.checked.first_seed + self.checked.seeds]
+        return arm, {"arm": arms.identity(arm.override), "seeds": seeds}
+
+    def _outcomes_due(self) -> bool:
+        arm, of = self._pictured()
+        kept = self.directory / "outcomes.json"
+        tested = groups.tested(self.directory, arm.override)
+        return bool(tested) and (not kept.exists() or writers.read_json(kept)["of"] != of)
+
+    def _keep_outcomes(self) -> None:
+        if not self._outcomes_due():
+            return
+        arm, of = self._pictured()
+        found = [outcomes.of_arm(place, name)[0] for place, name in groups.tested(self.directory, arm.override)]
+        own = {run: p for part in found for run, p in part.items() if of["seeds"][0] <= run[0] < of["seeds"][1]}
+        dataset = self.workshop.dataset(arm.experiment.dataset)
+        outcomes.write(self.directory, dataset, np.stack([own[run] for run in sorted(own)]), of)
+
+
+def _results(place: Place) -> list[dict]:
+    return session.read_group(place.directory)["results"]
+
+
+class _Attempt:
+    """What goes wrong inside is written beside the group and goes no further, unless it is not the group's fault."""
+
+    def __init__(self, place: Place, arm: str = "", pass_on: tuple[type[Exception], ...] = ()):
+        self.place, self.arm, self.pass_on = place, arm, pass_on
+        self.error, self.out_of_memory = "", False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        if isinstance(error, (session.Interrupted, StorageError, OSError, *self.pass_on)):
+            return False  # nothing else would fare better
+        self.out_of_memory = _out_of_memory(error)
+        text = " ".join(str(error).split()) or type(error).__name__
+        self.error = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
+        if self.out_of_memory:
+            self.error = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
+        details = {"error": self.error, "traceback": "".join(traceback.format_exception(error)), "arm": self.arm}
+        details["at"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        writers.write_json(self.place.directory / "failed.json", details)
+        return True
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -62,6 +62,7 @@ class Live:
         self._validation = ""
         self._latest: dict[tuple, tuple[float, float]] = {}  # run -> epoch, accuracy
         self._finished: set[str] = set()
+        self._names = {arm: arm for arm in arms}
         self._group, self._groups, self._done, self._share = 0, 1, 0.0, 1.0
         self._started, self._started_at = 0.0, time.monotonic()
 
@@ -80,6 +81,10 @@ class Live:
             self._started = done
         self._group, self._groups, self._done, self._share = group, groups, done, share
 
+    def called(self, names: dict[str, str]) -> None:
+        """What the arms of the rows to come are called now, where that is not what the rows say."""
+        self._names = names
+
     def add_finished(self, group: str, read: Callable[[], list[dict]]) -> None:
         """The rows of a finished group, read once."""
         if group not in self._finished:
@@ -89,11 +94,12 @@ class Live:
     def add(self, rows: Iterable[dict]) -> None:
         """The newest row of each of these runs."""
         for row in rows:
-            if row["arm"] not in self.arms:
+            arm = self._names.get(row["arm"])
+            if arm not in self.arms:
                 continue  # of an arm that the sweep has no longer
             accuracy = row.get("validation_accuracy", row["train_accuracy"])
             if row["diverged_at"] is None and accuracy is not None:
-                self._latest[row["arm"], row["seed"], row["fold"]] = row["epoch"], accuracy
+                self._latest[arm, row["seed"], row["fold"]] = row["epoch"], accuracy
 
     def say(self, text: str) -> None:
         """A line that stays."""

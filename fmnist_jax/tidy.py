@@ -90,6 +90,22 @@ def lower_is_better(metric: str) -> bool:
     return metric.rsplit("_", 1)[-1].lower() in LOWER_IS_BETTER
 
 
+def best_arm(runs: pd.DataFrame, metric: str, arms: Sequence[str]) -> str | None:
+    """The arm with the best mean of `metric`; of equals the first; None where no run has it.
+
+    An arm of which a run diverged is chosen only where that happened to all arms: its survivors flatter it.
+    """
+    if metric not in runs:
+        return None
+    values = runs[metric].where(runs["diverged_at"].isna())
+    of_arm = pd.DataFrame({"mean": values, "missing": values.isna()}).groupby(runs["arm"], sort=False)
+    means, whole = of_arm["mean"].mean(), of_arm["missing"].sum() == 0
+    means = (means[whole] if whole.any() else means).reindex(list(arms)).dropna()
+    if not len(means):
+        return None
+    return str(means.idxmin() if lower_is_better(metric) else means.idxmax())
+
+
 def simple(value):
     """A factor's value as a table holds it: a number, or a string; a tuple of one number is that number."""
     if isinstance(value, (tuple, list)):

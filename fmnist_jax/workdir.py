@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,16 +60,28 @@ def lock(workdir: Path):
         yield
 
 
-def claim(workdir: Path, config: dict) -> None:
-    """Writes config.json (flat: dotted key -> value), or holds the one of a run that has begun against it.
+def claim(workdir: Path, config: dict, fingerprints: dict[str, str]) -> None:
+    """Writes config.json (flat: dotted key -> value), or holds the one of a study that has begun against it.
+
+    Before there is a checkpoint a config may be corrected; then the groups that were made of it go.
+
+    Args:
+      fingerprints: data set -> hash of its content; those of a study that is extended join those that are there.
 
     Raises:
       UserError: the workdir holds results of another config; says which keys differ.
     """
+    path, key = workdir / "config.json", "dataset.fingerprint"
+    there = writers.read_json(path) if path.exists() else {}
+    known = there.get(key, {})
     if any(workdir.glob("groups/*/checkpoints/*.manifest.json")) or any(workdir.glob("groups/*/done.json")):
-        check_same(workdir, config)
-    else:
-        writers.write_json(workdir / "config.json", config)
+        shared = {name: value for name, value in known.items() if name in fingerprints}
+        own = {name: value for name, value in fingerprints.items() if name in known}
+        _compare(workdir, {**there, key: shared}, {**config, key: own})
+        fingerprints = known | fingerprints
+    elif any(config[k] != there.get(k, "-") for k in json.loads(json.dumps(config))):
+        shutil.rmtree(workdir / "groups", ignore_errors=True)
+    writers.write_json(path, {**config, key: fingerprints})
 
 
 def check_same(workdir: Path, config: dict) -> None:
@@ -77,7 +90,11 @@ def check_same(workdir: Path, config: dict) -> None:
     Raises:
       UserError: they differ; says how.
     """
-    there, config = writers.read_json(workdir / "config.json"), json.loads(json.dumps(config))
+    _compare(workdir, writers.read_json(workdir / "config.json"), config)
+
+
+def _compare(workdir: Path, there: dict, config: dict) -> None:
+    config = json.loads(json.dumps(config))
     differ = [k for k in config if config[k] != there.get(k, "-")]
     if differ:
         diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config[k]!r} now" for k in differ)

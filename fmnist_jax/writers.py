@@ -1,11 +1,12 @@
 """Files: metric rows as JSONL (the truth), everything else made from them. JSON and tables are whole or not there."""
 
+import hashlib
 import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,15 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a JSONL file; a torn last line is not one.
+def read_rows(path: Path) -> Iterator[dict]:
+    """The rows of a JSONL file, one at a time; a torn last line is not one.
 
     Raises:
       RunError: a line that is not torn is damaged.
     """
-    if not path.exists():
-        return []
-    return [_row(path, line) for line in path.read_bytes().split(b"\n")[:-1]]
+    if path.exists():
+        with open(path, "rb") as file:
+            yield from (_row(path, line[:-1]) for line in file if line.endswith(b"\n"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -146,7 +147,8 @@ def _plain(value):
 
 def write_tables(directory: Path, name: str, frame: pd.DataFrame) -> None:
     """A table as `name`.parquet and `name`.csv."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    mixed = [c for c in frame if frame[c].dtype == object and len(set(map(type, frame[c]))) > 1]  # 5 and "5, 3"
+    table = pa.Table.from_pandas(frame.astype(dict.fromkeys(mixed, str)), preserve_index=False)
     for suffix, write in ((".parquet", pyarrow.parquet.write_table), (".csv", pyarrow.csv.write_csv)):
         temporary = directory / f".{name}{suffix}"
         write(table, temporary)
@@ -162,7 +164,7 @@ def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFra
     by_run = dict(tuple(curves.groupby(axes))) if len(curves) else {}
     for result in results.to_dict("records"):
         arm, seed, fold = (result[axis] for axis in axes)
-        path = directory / f"{arm}-seed{seed}-fold{fold}".replace("/", "_")
+        path = directory / f"{_short(arm)}-seed{seed}-fold{fold}".replace("/", "_")
         for old in path.glob("events.*"):
             old.unlink()
         rows = by_run.get((arm, seed, fold), curves.iloc[:0])
@@ -175,6 +177,11 @@ def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFra
             finals = {k: v for k, v in result.items() if k.startswith("test_") and _finite(v)}
             own = {k: _hparam(v) for k, v in result.items() if k in hyper}
             writer.add_hparams({**base, **own, "seed": seed, "fold": fold}, finals, name=".")
+
+
+def _short(name: str) -> str:
+    """A name that is no longer than a file's may be, and still its own."""
+    return name if len(name.encode()) < 150 else f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _finite(value) -> bool:

@@ -48,6 +48,13 @@ def test_named_arms_are_called_so_and_their_settings_are_no_factors():
     assert made[2].experiment.model.dropout == (0.25,)
 
 
+def test_a_key_of_a_variant_that_other_arms_set_too_is_a_factor():
+    variants = sweep.named({"dropout": {"model.dense_dropout": (0.5,)}})
+    made = arms_of(tiny(), sweep.chain(variants, sweep.product({"model.dense_dropout": ((0.1,), (0.3,))})))
+    assert [a.name for a in made] == ["dropout,dense_dropout=0.5", "dense_dropout=0.1", "dense_dropout=0.3"]
+    assert [a.factors["model.dense_dropout"] for a in made] == [0.5, 0.1, 0.3]
+
+
 def test_labels_are_as_long_as_it_takes_to_tell_them_apart():
     made = arms_of(
         tiny(), sweep.product({"optimizer.name": ("adam", "adamw"), "loss.name": ("poisson", "mean_squared_error")})

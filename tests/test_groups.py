@@ -82,9 +82,8 @@ def test_memory_counts_states_and_work():
     checked = config.parse(mlp())
     one = groups.Workshop(checked).prepare(arms.arms_of(checked)[0])
     weights = 784 * 6 + 6 + 6 * 10 + 10
-    assert memory.of_run(one.static, one.hyper) == pytest.approx(
-        3 * 4 * 3 * weights, rel=0.01
-    )  # Adam: two more of each
+    images = 13 * 16  # which they are and in what order: int32, four times
+    assert memory.of_run(one.static, one.hyper) == pytest.approx(3 * 4 * 3 * weights + 4 * 4 * images, rel=0.01)
     two, four = (memory.of_group(one.static, one.hyper, n, "vmap", 2) for n in (2, 4))
     assert four == 2 * two
     for mode in ("map", "vmap"):
@@ -142,7 +141,7 @@ def test_a_group_that_does_not_fit_is_split_down_to_one_run(tmp_path):
     workshop, study_arms = groups.Workshop(checked), arms.arms_of(checked)
     place = groups.make_place(tmp_path, *groups.divide(workshop, study_arms)[0])
     place.split()
-    halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs(), place.most))
+    halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs, place.most))
     assert [len(runs) for _, runs in halves] == [1, 2]
     alone = groups.make_place(tmp_path, *halves[0])
     with pytest.raises(RunError, match="out of memory with one run alone"):

@@ -284,7 +284,7 @@ MAY_IMPORT = {
     "train": {"experiment", "data", "models", *LEAVES},
     "population": {"experiment", "models", "train"},
     "memory": {"experiment", "models", "train"},
-    "sharding": {"errors"},
+    "sharding": {"data", "errors"},
     "terminal": {"stats"},
     "writers": {"errors"},
     "checkpoint": {"errors", "writers"},

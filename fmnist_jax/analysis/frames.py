@@ -53,8 +53,7 @@ def best(tables: Tables) -> str | None:
     means = stats.paired_differences(tables.of(tables.chosen_by))["mean"].to_numpy()
     if np.isfinite(means).sum() < 2:
         return None
-    lower = tidy.lower_is_better(tables.chosen_by)
-    return tables.study.arms[int(np.nanargmin(means) if lower else np.nanargmax(means))]
+    return tidy.best_arm(tables.study.runs, tables.chosen_by, tables.study.arms)
 
 
 def comparisons(tables: Tables, best: str | None) -> pd.DataFrame:
