@@ -20,7 +20,7 @@ from fmnist_jax.terminal import duration
 MEASURE_SECONDS = 1.0  # of a group's steps
 DISPATCH_SECONDS = 0.3
 MAPPED_RUNS = 8  # mapped runs take their time in turn: as many stand for more
-PER_STUDY_SECONDS = 4.0  # interpreter and imports before the first group, tables and page after the last
+PER_STUDY_SECONDS = 8.0  # interpreter and imports before the first group, tables and page after the last
 PER_GROUP_SECONDS = 0.5  # its data to the devices, its last checkpoint, its test
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fmnist_jax.analysis import Analysis
     from fmnist_jax.claims import Verdict
 
+ABOUT = ("name", "question", "metric", "select_by", "seeds", "folds", "dataset", "synthetic", "refit", "arms", "claims")
 TENSORBOARD_RUNS = 1000  # more would be as many directories, which TensorBoard does not show either
 
 
@@ -224,6 +225,8 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
     if about is None and not (directory / "study.json").exists():
         raise UserError(f"{directory}: no study; there is no study.json in it")
     about = about or writers.read_json(directory / "study.json")
+    if missing := [key for key in ABOUT if key not in about]:
+        raise UserError(f"{directory / 'study.json'}: no {', '.join(missing)}; the study's own command writes it anew")
     parts = [part for place in groups.places(directory) if place.most is None and (part := _Part(place, about)).runs]
     curves, runs = _joined([part.curves for part in parts]), _joined([part.finals for part in parts])
     if len(runs) and runs.duplicated(list(tidy.AXES)).any():

@@ -97,7 +97,7 @@ def best_arm(runs: pd.DataFrame, metric: str, arms: Sequence[str]) -> str | None
     """
     if metric not in runs:
         return None
-    values = runs[metric].where(runs["diverged_at"].isna())
+    values = runs[metric].where(runs["diverged_at"].isna()) if "diverged_at" in runs else runs[metric]
     of_arm = pd.DataFrame({"mean": values, "missing": values.isna()}).groupby(runs["arm"], sort=False)
     means, whole = of_arm["mean"].mean(), of_arm["missing"].sum() == 0
     means = (means[whole] if whole.any() else means).reindex(list(arms)).dropna()

@@ -28,6 +28,8 @@ PACKAGES = (
     "ml-collections",
     "dm-pix",
     "scipy",
+    "statsmodels",
+    "optuna",
 )
 
 
@@ -112,8 +114,14 @@ def environment() -> dict:
         "machine": f"{platform.machine()} {_cpu_model()}, {os.cpu_count()} cores",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "git": _git("rev-parse", "HEAD") + (" (changed)" if _git("status", "--porcelain", "-uno") else ""),
-        "command": sys.argv,
+        "command": _command(),
     }
+
+
+def _command() -> list[str]:
+    """What was typed, as it can be typed again anywhere."""
+    program = ["python", "-m", "fmnist_jax.main"] if sys.argv[0].endswith("fmnist_jax/main.py") else sys.argv[:1]
+    return [*program, *sys.argv[1:]]
 
 
 def _version(name: str) -> str:

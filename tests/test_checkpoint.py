@@ -21,6 +21,7 @@ def state(step, runs=2):
         opt_state=(),
         sums=train.TrainSums(np.zeros(runs, np.float32), np.zeros(runs, np.int32), np.zeros(runs, np.int32)),
         diverged_at=np.array([-1, 3], np.int32),
+        watch=(),
     )
 
 

@@ -12,7 +12,7 @@ from helpers import mlp
 from rich.console import Console
 
 import fmnist_jax
-from fmnist_jax import config, data, groups, population, results, session, study, sweep, workdir
+from fmnist_jax import claims, config, data, groups, population, results, session, study, sweep, workdir
 from fmnist_jax.errors import RunError, UserError
 
 AXES = ["arm", "seed", "fold"]
@@ -330,6 +330,19 @@ def test_paired_runs_of_one_seed_share_their_first_weights_and_their_order(rates
     assert np.isfinite(spread).all()
     group_runs = json.loads((rates / "groups/0/group.json").read_text())["runs"]
     assert [seed for _, seed, _ in group_runs] == [0, 0, 0, 1, 1, 1]
+
+
+def test_claims_may_be_edited_and_judged_again_but_study_json_not_broken(rates, tmp_path):
+    shutil.copytree(rates, tmp_path / "copy")
+    path = tmp_path / "copy/study.json"
+    about = json.loads(path.read_text())
+    claim = claims.at_least("A", 0.0)
+    path.write_text(json.dumps(about | {"claims": [claim]}))
+    assert [v.name for v in results.Results.load(tmp_path / "copy").verdicts] == ["A"]
+    del about["claims"]
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match="study.json: no claims; the study's own command writes it anew"):
+        results.read(tmp_path / "copy")
 
 
 def test_a_run_in_two_groups_is_an_error_by_name(rates, tmp_path):
