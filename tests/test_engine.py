@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import mlp
+from matplotlib.axes import Axes
 from rich.console import Console
 
 import fmnist_jax
 from fmnist_jax import claims, config, data, groups, population, results, session, study, sweep, workdir
 from fmnist_jax.errors import RunError, UserError
+from fmnist_jax.report import page
 
 AXES = ["arm", "seed", "fold"]
 WIDTHS = sweep.product({"model.dense": ((3,), (6,))})
@@ -525,3 +527,28 @@ def test_very_long_names_and_strange_directories_do_no_harm(tmp_path):
     found, _ = go(c, tmp_path)
     assert len(found.table) == 4
     assert len(list((tmp_path / "tensorboard").iterdir())) == 4
+
+
+def test_plots_are_matplotlib_axes(rates):
+    found = results.Results.load(rates)
+    drawn = [
+        found.plot_curves(),
+        found.plot_dots(),
+        found.plot_slices("learning_rate"),
+        found.plot_histogram("optimizer.learning_rate"),
+        found.plot_confusion(),
+        found.plot_time(),
+    ]
+    assert all(isinstance(ax, Axes) for ax in drawn)
+    assert drawn[2].get_xlabel() == "learning_rate"
+    with pytest.raises(UserError, match="factor 'width': there is none; there are learning_rate"):
+        found.plot_slices("width")
+
+
+def test_the_page_of_a_running_study_says_that_it_is_one(rates, tmp_path):
+    shutil.copytree(rates, tmp_path / "copy")
+    for name in ("done.json", "test.json"):
+        (tmp_path / "copy/groups/0" / name).unlink()
+    with workdir.lock(tmp_path / "copy"):  # as the process that trains holds it
+        path = page.write(results.Results.load(tmp_path / "copy").analysis, tmp_path / "copy")
+    assert "6 of 6 runs not finished: this page is a snapshot." in path.read_text()
