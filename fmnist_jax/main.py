@@ -74,7 +74,10 @@ def _one_line(error: Exception) -> str:
         return (
             f"{error.filename or 'writing results'}: {error.strerror}; free or choose another place with --workdir=DIR"
         )
-    text = " ".join(str(error).split())
+    text = str(error)
+    if isinstance(error, flags.Error) and "Traceback" in text:  # of the config file's own code: what it came to
+        text = f"--config: {text.strip().splitlines()[-1]} (--verbose shows where)"
+    text = " ".join(text.split())
     known = isinstance(error, (errors.UserError, errors.RunError, flags.Error))
     return text if known else f"{type(error).__name__}: {text}"
 

@@ -31,6 +31,7 @@ def main(*arguments):
         (["--config=configs/cnn.py", "--config.optimizer.lr=1"], "optimizer.lr: no such key; there are optimizer.name"),
         (["--config=configs/cnn.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
         (["--config=configs/cnn.py", "--config.train.duration=0 epochs"], "must be more than zero"),
+        (["--config=tests/broken_config.py"], "error: --config: TypeError: "),
         (["--config=configs/report234591.py:four_conv"], "no such part; there are two_conv, one_conv"),
         (["--config=configs/synthetic.py", "--config.platform=tpu"], "platform='tpu': JAX finds no such device here"),
     ],
