@@ -26,6 +26,8 @@ def product(*parts: Mapping | Iterable[dict]) -> Sweep:
       UserError: a key twice, or without values.
     """
     axes = [axis for part in parts for axis in _axes(part)]
+    if not axes:
+        raise UserError("sweep.product: no keys; give {dotted key: values}, or leave config.sweep as it is")
     _no_key_twice(axes)
     return tuple(_merged(combination) for combination in itertools.product(*axes))
 
@@ -40,17 +42,17 @@ def zipped(values: Mapping) -> Sweep:
     if len({len(axis) for axis in axes}) > 1:
         counts = ", ".join(f"{key} {len(axis)}" for key, axis in zip(values, axes, strict=True))
         raise UserError(f"sweep.zipped: needs as many values of each key, has {counts}; or take sweep.product")
-    return tuple(_merged(combination) for combination in zip(*axes, strict=True))
+    return _some("zipped", tuple(_merged(combination) for combination in zip(*axes, strict=True)))
 
 
 def chain(*sweeps: Iterable[dict]) -> Sweep:
     """One sweep after the other: the arms of all. `[{}]` is the config as it stands."""
-    return tuple(dict(override) for one in sweeps for override in _checked(one))
+    return _some("chain", tuple(dict(override) for one in sweeps for override in _checked(one)))
 
 
 def named(arms: Mapping[str, dict]) -> Sweep:
     """Arms with names of their own, for settings that belong together: {"dropout": {"model.dropout": (0.25,), ...}}."""
-    return tuple({VARIANT: name, **override} for name, override in arms.items())
+    return _some("named", tuple({VARIANT: name, **override} for name, override in arms.items()))
 
 
 def subsample(sweep: Iterable[dict], n: int, seed: int) -> Sweep:
@@ -74,6 +76,12 @@ def _axes(part: Mapping | Iterable[dict]) -> list[Sweep]:
         if isinstance(values, str) or not isinstance(values, Iterable) or not list(values):
             raise UserError(f"sweep: {key}={values!r}: needs a tuple of values, one an arm")
     return [tuple({key: value} for value in values) for key, values in part.items()]
+
+
+def _some(name: str, sweep: Sweep) -> Sweep:
+    if not sweep:
+        raise UserError(f"sweep.{name}: no arms; a sweep has one or more")
+    return sweep
 
 
 def _checked(sweep: Iterable[dict]) -> Sweep:

@@ -133,3 +133,12 @@ def test_50_000_rows_are_read_soon(tmp_path):
     study = read(tmp_path, "lr,width,acc\n" + "\n".join(rows), "acc", ["lr", "width"])
     assert len(study.runs) == 50_000
     assert len(study.arms) == 5000
+
+
+def test_a_seed_column_is_the_seed_without_being_named(tmp_path):
+    """Rows of an arm in another order: numbered, they would be paired with the wrong ones."""
+    path = tmp_path / "theirs.csv"
+    path.write_text("lr,seed,accuracy\n1,7,0.5\n1,8,0.6\n2,8,0.7\n2,7,0.6\n")
+    runs = foreign.read(path, "accuracy", ["lr"]).runs
+    by_seed = runs.pivot_table("accuracy", index="seed", columns="lr")
+    assert (by_seed[2] - by_seed[1]).tolist() == pytest.approx([0.1, 0.1])

@@ -31,8 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     only = parser.add_argument_group("with --csv")
     only.add_argument("--metric", help="the column to compare arms by")
     only.add_argument("--factors", help="the columns that make an arm: learning_rate,optimizer,...")
-    only.add_argument("--seed", help="the column of the seed; without it, the rows of an arm are numbered")
-    only.add_argument("--fold", help="the column of the fold")
+    only.add_argument(
+        "--seed", help="the column of the seed (seed, if there is one); else the rows of an arm are numbered"
+    )
+    only.add_argument("--fold", help="the column of the fold (fold, if there is one)")
     only.add_argument("--seconds", help="the column of the training time of a run, in seconds")
     only.add_argument("--lower-is-better", action="store_true", help="a smaller metric is a better one")
     return parser

@@ -43,7 +43,7 @@ def read(
       metric: the column to compare arms by; keeps its name, with "_error" behind it where `lower` and its name does not
         say so itself (`tidy.lower_is_better`).
       factors: the columns that make an arm.
-      seed, fold: the columns that tell repeats apart.
+      seed, fold: the columns that tell repeats apart; by default those of that name, where there are.
       seconds: the column with a run's training time.
 
     Raises:
@@ -51,6 +51,9 @@ def read(
         run, no rows.
     """
     rows = _rows(path)
+    asked = {metric, *factors}  # a column of that name is what it says: without it, pairs would be of the wrong runs
+    seed = seed or ("seed" if "seed" in rows and "seed" not in asked else None)
+    fold = fold or ("fold" if "fold" in rows and "fold" not in asked else None)
     _check_columns(path, rows, metric, factors, [c for c in (seed, fold, seconds) if c])
     values = _numbers(rows, metric)
     keys = {column: f"csv.{column}" if column in OURS else column for column in factors}
