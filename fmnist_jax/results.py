@@ -355,8 +355,10 @@ def _refit_failure(directory: Path, about: dict) -> list[dict]:
     path = directory / "refit" / "failed.json"
     if not about["refit"] or not path.exists():
         return []
-    found = writers.read_json(path)
-    return [{"group": "refit", "arms": [found["arm"]], "runs": ["all of its seeds"], "error": found["error"]}]
+    found, contents = writers.read_json(path), writers.read_json(directory / "refit" / "group.json")
+    return [
+        {"group": "refit", "arms": [contents["arms"][0]["name"]], "runs": ["all of its seeds"], "error": found["error"]}
+    ]
 
 
 def _facts(directory: Path, about: dict, parts: Sequence[_Part]) -> dict:

@@ -106,7 +106,7 @@ class _Study:
         self.workshop = Workshop(checked, load)
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
         self.standing = Standing(directory, self.wanted)
-        self._choice: tuple = (None, None)  # of which groups, which arm
+        self._read: tuple = (None, None)  # of which groups, what
 
     def finished(self) -> bool:
         """Whether there is nothing left to do but to write; then neither the data nor a device is needed."""
@@ -176,28 +176,31 @@ class _Study:
 
     def _train(self, place: Place, live: terminal.Live) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
-        with _Attempt(place) as attempt:
+        with _Attempt() as attempt:
             group = place.build(self.workshop)
             session.train_group(group, self.workshop.dataset(group.source), place.directory, self.checked, live)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
-            (place.directory / "failed.json").unlink()
             place.split()
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             for part in self.divide():
                 groups.make_place(self.directory, *part)
-        elif attempt.error:
-            live.say(f"group {place.name} failed: {attempt.error}; going on without it")
+        elif attempt.failure:
+            place.fail(attempt.failure)
+            live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
+
+    def _so_far(self) -> tidy.Study:
+        """The results of the groups that are trained, read anew when there are more: tens of thousands take seconds."""
+        trained = [place.directory / "done.json" for place in self.standing.places if place.trained]
+        of = [(path, path.stat().st_mtime_ns) for path in trained]
+        if self._read[0] != of:
+            about = results.description(self.directory.name, self.checked, self.arms)
+            self._read = of, results.read(self.directory, about)
+        return self._read[1]
 
     def _chosen(self) -> Arm | None:
         """The arm that validation chose."""
-        trained = [place.directory / "done.json" for place in self.standing.places if place.trained]
-        of = tuple((str(path), path.stat().st_mtime_ns) for path in trained)
-        if self._choice[0] != of:  # reading tens of thousands of runs takes seconds
-            about = results.description(self.directory.name, self.checked, self.arms)
-            names, metric = [arm.name for arm in self.arms], self.checked.selection.arm_by
-            name = tidy.best_arm(results.read(self.directory, about).runs, metric, names)
-            self._choice = of, next((arm for arm in self.arms if arm.name == name), None)
-        return self._choice[1]
+        name = tidy.best_arm(self._so_far().runs, self.checked.selection.arm_by, [arm.name for arm in self.arms])
+        return next((arm for arm in self.arms if arm.name == name), None)
 
     def _refit_due(self) -> bool:
         if not self.checked.selection.refit or refit.place(self.directory).failure or not (chosen := self._chosen()):
@@ -205,8 +208,7 @@ class _Study:
         return not refit.done(self.directory, self._refit_contents(chosen))
 
     def _refit_contents(self, chosen: Arm) -> dict:
-        about = results.description(self.directory.name, self.checked, self.arms)
-        runs = results.read(self.directory, about).runs
+        runs = self._so_far().runs
         return refit.contents(self.checked, chosen, runs.loc[runs["arm"] == chosen.name, "epoch"].to_numpy())
 
     def _refit(self) -> None:
@@ -220,10 +222,11 @@ class _Study:
             f"validation chose {chosen.name}: training it on all of the training set", highlight=False, soft_wrap=True
         )
         if not place.trained:
-            with _Attempt(place, arm=chosen.name), self._live() as live:
+            with _Attempt() as attempt, self._live() as live:
                 group = refit.group(self.workshop, chosen, contents)
                 dataset = self.workshop.dataset(group.source)
                 session.train_group(group, dataset, place.directory, refit.settings(self.checked), live)
+            place.fail(attempt.failure)
 
     def _untested(self) -> list[tuple[Place, list[int]]]:
         """(group, runs) that have still to read the test set, now or when they are trained."""
@@ -253,23 +256,25 @@ class _Study:
         place = refit.place(self.directory)
         if self.checked.selection.refit and place.trained and not place.tested_runs and not place.failure:
             chosen = self._chosen()
-            with _Attempt(place, arm=chosen.name):
+            with _Attempt() as attempt:
                 group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
                 dataset = self.workshop.dataset(group.source)
                 runs = range(len(group.runs))
                 session.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
+            place.fail(attempt.failure)
 
     def _test(self, place: Place, runs: list[int]) -> None:
-        width = len(runs)
-        while True:
-            with _Attempt(place, pass_on=(session.Outdated,)) as attempt:
+        """One group; out of memory, its runs in parts of half the width."""
+        width = 2 * len(runs)
+        while width > 1:
+            width = (width + 1) // 2
+            with _Attempt() as attempt:
                 group = place.build(self.workshop)
                 dataset = self.workshop.dataset(group.source)
                 session.measure_group(group, runs, dataset, place.directory, self.checked, width)
-            if not attempt.out_of_memory or width == 1:
-                return
-            (place.directory / "failed.json").unlink()
-            width = (width + 1) // 2
+            if not attempt.out_of_memory:
+                break
+        place.fail(attempt.failure)
 
     def _pictured(self) -> tuple[Arm, dict]:
         """The arm whose mistakes are shown, and which of its runs there are to show."""
@@ -298,28 +303,26 @@ def _results(place: Place) -> list[dict]:
 
 
 class _Attempt:
-    """What goes wrong inside is written beside the group and goes no further, unless it is not the group's fault."""
+    """What goes wrong inside is kept, as the group's failure, unless nothing else would fare better."""
 
-    def __init__(self, place: Place, arm: str = "", pass_on: tuple[type[Exception], ...] = ()):
-        self.place, self.arm, self.pass_on = place, arm, pass_on
-        self.error, self.out_of_memory = "", False
+    def __init__(self):
+        self.failure: dict | None = None
+        self.out_of_memory = False
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace) -> bool:
-        if error is None or not isinstance(error, Exception):
+        passed_on = (session.Interrupted, session.Outdated, StorageError, OSError)
+        if not isinstance(error, Exception) or isinstance(error, passed_on):
             return False
-        if isinstance(error, (session.Interrupted, StorageError, OSError, *self.pass_on)):
-            return False  # nothing else would fare better
         self.out_of_memory = _out_of_memory(error)
         text = " ".join(str(error).split()) or type(error).__name__
-        self.error = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
+        text = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
         if self.out_of_memory:
-            self.error = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
-        details = {"error": self.error, "traceback": "".join(traceback.format_exception(error)), "arm": self.arm}
-        details["at"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        writers.write_json(self.place.directory / "failed.json", details)
+            text = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
+        at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self.failure = {"error": text, "traceback": "".join(traceback.format_exception(error)), "at": at}
         return True
 
 

@@ -5,7 +5,6 @@ import pytest
 from helpers import mlp, tiny
 
 from fmnist_jax import arms, config, data, groups, memory, sweep
-from fmnist_jax.errors import RunError
 
 TRACED = {
     "optimizer.learning_rate": 1e-2,
@@ -136,13 +135,10 @@ def test_a_place_builds_the_group_it_was_made_from(tmp_path):
     assert [place.name for place in groups.places(tmp_path)] == ["0", "1"]
 
 
-def test_a_group_that_does_not_fit_is_split_down_to_one_run(tmp_path):
+def test_a_group_that_does_not_fit_goes_on_at_half_its_width(tmp_path):
     checked = config.parse(mlp(seeds=3))
     workshop, study_arms = groups.Workshop(checked), arms.arms_of(checked)
     place = groups.make_place(tmp_path, *groups.divide(workshop, study_arms)[0])
     place.split()
     halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs, place.most))
     assert [len(runs) for _, runs in halves] == [1, 2]
-    alone = groups.make_place(tmp_path, *halves[0])
-    with pytest.raises(RunError, match="out of memory with one run alone"):
-        alone.split()

@@ -19,6 +19,7 @@ FOREST_ARMS = 8  # with fewer arms a random forest has nothing to learn from
 
 
 def summary(tables: Tables, rng: np.random.Generator) -> pd.DataFrame:
+    """`Analysis.summary`; `rng` is of the bootstrap."""
     diverged = np.bincount(tables.arm[tables.diverged], minlength=len(tables.study.arms))
     frames = []
     for metric in tables.metrics:
@@ -57,6 +58,7 @@ def best(tables: Tables) -> str | None:
 
 
 def comparisons(tables: Tables, best: str | None) -> pd.DataFrame:
+    """`Analysis.comparisons`: every other arm against `best`."""
     if best is None:
         return pd.DataFrame(columns=list(COMPARISONS))
     table, arms = tables.of(tables.study.metric), tables.study.arms
@@ -76,6 +78,7 @@ def comparisons(tables: Tables, best: str | None) -> pd.DataFrame:
 
 
 def curves(tables: Tables) -> pd.DataFrame:
+    """`Analysis.curves`."""
     curves, arms = tables.study.curves, tables.study.arms
     if not len(curves):
         return pd.DataFrame(columns=list(CURVES))
@@ -108,6 +111,7 @@ def _curve_metrics(curves: pd.DataFrame) -> list[str]:
 
 
 def importance(tables: Tables, seed: int) -> pd.DataFrame:
+    """`Analysis.importance`; `seed` is of fANOVA."""
     metric = tables.study.metric
     frame = pd.DataFrame(columns=list(IMPORTANCE))
     if metric not in tables.metrics:
@@ -130,6 +134,7 @@ def importance(tables: Tables, seed: int) -> pd.DataFrame:
 
 
 def correlations(tables: Tables) -> pd.DataFrame:
+    """`Analysis.correlations`: of the means of arms."""
     of_arm = tables.runs.drop_duplicates("arm").set_index("arm").reindex(list(tables.study.arms))
     means = {m: stats.paired_differences(tables.of(m))["mean"].to_numpy() for m in tables.metrics}
     rows = []

@@ -24,6 +24,7 @@ def extreme(sign: int):
 
 
 def most_taken_for(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.most_taken_for`."""
     counts, names = _mean_run(results, claim)
     true, taken = _index(claim["label"], names), _index(claim["taken_for"], names)
     others = [i for i in range(len(names)) if i not in (true, taken)]
@@ -33,6 +34,7 @@ def most_taken_for(results: Results, claim: dict) -> Outcome:
 
 
 def confuses_more(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.confuses_more`."""
     counts, names = _mean_run(results, claim)
     a, b = (tuple(_index(label, names) for label in claim[key]) for key in ("pair_a", "pair_b"))
     return _compared(counts, names, a, b, 1)

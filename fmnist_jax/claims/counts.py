@@ -14,6 +14,7 @@ from fmnist_jax.claims.replicates import Missing, Results
 
 
 def fails(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.fails`."""
     frame = _failed(claim)(results.rows(claim["where"], claim["metric"]))
     cube = results.cube(frame, np.zeros(len(frame), int), (), folds=False)
     sample = cube.sample(cube.table[0])
@@ -39,6 +40,7 @@ def fails(results: Results, claim: dict) -> Outcome:
 
 
 def fails_more(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.fails_more`."""
     cube, a, b = pairs.sides(results, claim, folds=False, change=_failed(claim))
     sample = cube.sample(a - b)
     more, less = int((sample.numbers > 0).sum()), int((sample.numbers < 0).sum())
@@ -71,6 +73,7 @@ def _failed(claim: dict):
 
 
 def interacts(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.interacts`."""
     frame = results.rows(claim["where"], claim["metric"])
     keys = dict.fromkeys(results.key(name) for name in claim["factors"])
     return outcomes.any_of([_interaction(results, frame, *pair) for pair in itertools.combinations(keys, 2)])

@@ -16,6 +16,7 @@ SHOWN = 8  # values of a factor whose means a sentence can hold
 
 
 def all_equivalent(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.all_equivalent`."""
     _, order, cube = _ordered(results, claim)
     if len(order) * (len(order) - 1) // 2 > MOST_PAIRS:
         raise Missing(f"{len(order)} values make too many pairs; narrow them with where")
@@ -68,6 +69,7 @@ def turn(sign: int):
 
 
 def correlation(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.correlation`."""
     key = results.key(claim["factor"])
     frame = results.rows(claim["where"], claim["metric"])
     x = _numbers(frame[key], claim["numbers"]) if claim["numbers"] else frame[key]

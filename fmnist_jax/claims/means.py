@@ -26,6 +26,8 @@ def bound(sign: int):
 
 
 def about(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.about`."""
+
     def of(where):
         sample = _mean(results, where, claim["metric"])
         return outcomes.within(sample, claim["within"], outcomes.mean(claim["metric"]), claim["value"])
@@ -34,6 +36,8 @@ def about(results: Results, claim: dict) -> Outcome:
 
 
 def metric_greater(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.metric_greater`."""
+
     def of(where):
         a, b = (results.rows(where, claim[key]) for key in ("metric_a", "metric_b"))
         sample = _by_replicate(results, a.assign(value=a["value"] - b["value"]))

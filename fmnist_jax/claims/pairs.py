@@ -41,18 +41,22 @@ def difference(results: Results, claim: dict) -> Sample:
 
 
 def greater(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.greater`."""
     return outcomes.directional(difference(results, claim), 1, outcomes.difference(claim["metric"]), claim["by"])
 
 
 def less(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.less`."""
     return outcomes.directional(difference(results, claim), -1, outcomes.difference(claim["metric"]), -claim["by"])
 
 
 def differ(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.differ`."""
     return outcomes.directional(difference(results, claim), 0, outcomes.difference(claim["metric"]))
 
 
 def equivalent(results: Results, claim: dict) -> Outcome:
+    """Tests `vocabulary.equivalent`."""
     return outcomes.within(difference(results, claim), claim["within"], outcomes.difference(claim["metric"]))
 
 
