@@ -116,7 +116,7 @@ def arms_table(results: Results) -> Table:
         column.no_wrap, column.overflow = False, "fold"
     by_metric = {m: analysis.summary[analysis.summary["metric"] == m].set_index("arm") for m in (study.metric, second)}
     values = study.runs.drop_duplicates("arm").set_index("arm")[[f.key for f in factors]]
-    near = set(analysis.comparisons.loc[~analysis.comparisons["distinguishable"].astype(bool), "arm"])
+    near = set(analysis.near)
     ranked = by_metric[study.metric].sort_values("mean", ascending=tidy.lower_is_better(study.metric))
     ranked = ranked[ranked.index.isin(values.index)]  # others have no run to show: failed, or still to come
     for arm, row in ranked.head(ARMS_SHOWN).iterrows():

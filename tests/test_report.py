@@ -14,7 +14,7 @@ import pytest
 
 from fmnist_jax import claims
 from fmnist_jax.analysis import Analysis, analyse
-from fmnist_jax.report import axes, effects, findings, page, payload, words
+from fmnist_jax.report import effects, findings, page, payload, words
 from fmnist_jax.report.payload import unpack
 
 
@@ -86,7 +86,7 @@ def made_of(arms: int, seeds: int, metrics=("test_accuracy", "test_loss"), steps
         curves=pd.DataFrame(),
         arms=tuple(names),
     )
-    compared = pd.DataFrame({"arm": names[1:], "difference": -0.1, "distinguishable": True})
+    compared = pd.DataFrame({"arm": names[1:], "difference": -0.1, "p": 0.001, "distinguishable": True})
     empty = pd.DataFrame(columns=["term", "method", "share", "df", "F", "p"])
     correlations = pd.DataFrame(
         columns=["factor", "metric", "n", "pearson", "low", "high", "p", "spearman", "spearman_p"]
@@ -134,8 +134,24 @@ def test_the_answer_names_the_best_arm_and_what_cannot_be_told_from_it(full):
     row = full.summary[(full.summary["arm"] == full.best) & (full.summary["metric"] == "test_accuracy")].iloc[0]
     assert f"<b>{100 * row['mean']:.2f}%</b>" in text
     assert f"95% interval {100 * row['low']:.2f} – {100 * row['high']:.2f}; n = {row['n']}" in text
-    near = full.comparisons[~full.comparisons["distinguishable"] & full.comparisons["difference"].notna()]
+    rows = full.comparisons
+    near = rows[~rows["distinguishable"] & rows["p"].notna()]
+    assert near["arm"].tolist() == full.near
     assert f"{len(near)} of the {len(full.comparisons)} others are not distinguishable from it" in text
+
+
+def test_an_arm_that_no_test_is_possible_of_is_not_called_alike():
+    """15 points less in every repeat alike: no spread, so no p."""
+    study = made_up.study({"a": [1, 2]}, lambda v: 0.5, seeds=3)
+    values = {1: (0.80, 0.81, 0.83), 2: (0.65, 0.66, 0.68)}
+    runs = study.runs.assign(
+        test_accuracy=[values[a][s] for a, s in zip(study.runs["a"], study.runs["seed"], strict=True)]
+    )
+    found = analyse(dataclasses.replace(study, runs=runs, select_by="test_accuracy"))
+    assert (found.near, found.untested) == ([], ["a=2"])
+    text = page.render(found)
+    assert "Of 1 other arm no test is possible" in text
+    assert "not distinguishable from it:" not in text
 
 
 def test_an_arm_without_a_result_is_not_near_the_best():
@@ -143,7 +159,7 @@ def test_an_arm_without_a_result_is_not_near_the_best():
     runs = study.runs.copy()
     runs.loc[runs["a"] == 1, "diverged_at"] = 1.0
     analysis = analyse(dataclasses.replace(study, runs=runs))
-    assert "a=1" not in axes.near_best(analysis)
+    assert "a=1" not in analysis.near
 
 
 def test_verdicts_are_written_with_effect_interval_p_and_the_papers_figure(full):

@@ -272,12 +272,12 @@ def test_the_csv_holds_the_arms_left(browser):
     assert lines[0].startswith("arm,optimizer.learning_rate,model.filters,op,metric,n,diverged,mean")
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_has_nothing_wider_than_itself(chromium, url, dark):
-    show(chromium, url, width=390, dark=dark)
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (390, True)])
+def test_a_phone_has_nothing_wider_than_itself(chromium, url, width, dark):
+    show(chromium, url, width=width, dark=dark)
     draw(chromium)
     time.sleep(0.3)
-    assert chromium.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    assert chromium.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [width, width]
     click(chromium, "#side-toggle")
     assert chromium.execute_script("return document.getElementById('side-body').offsetHeight") > 200
     click(chromium, "#side-toggle")

@@ -53,6 +53,18 @@ class Analysis:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
 
+    @property
+    def near(self) -> list[str]:
+        """The arms that a test does not tell from the best."""
+        rows = self.comparisons
+        return rows.loc[rows["p"].notna() & ~rows["distinguishable"].astype(bool), "arm"].tolist()
+
+    @property
+    def untested(self) -> list[str]:
+        """The arms with a difference from the best that no test is possible of: n = 1, or the same in every repeat."""
+        rows = self.comparisons
+        return rows.loc[rows["difference"].notna() & rows["p"].isna(), "arm"].tolist()
+
 
 def analyse(study: Study, *, seed: int = 0) -> Analysis:
     """All statistics of a study. `seed` is of the bootstrap and of fANOVA.

@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--workdir", type=Path, help="a study's directory; it may still be running")
     source.add_argument("--csv", type=Path, help="a sweep run elsewhere: a row a run, the first row names the columns")
     parser.add_argument(
-        "--out", type=Path, help="a directory, or the page itself (.html); default: the workdir, report.html"
+        "--out",
+        type=Path,
+        help="a directory, or the page itself (.html); default: the workdir, or NAME.html of NAME.csv",
     )
     only = parser.add_argument_group("with --csv")
     only.add_argument("--metric", help="the column to compare arms by")
@@ -46,7 +48,7 @@ def _write(asked: argparse.Namespace) -> Path:
     from fmnist_jax.analysis import analyse
     from fmnist_jax.report import page
 
-    out = asked.out or asked.workdir or Path("report.html")
+    out = asked.out or asked.workdir or Path(f"{study.name}.html")
     if out.suffix in (".html", ".htm"):
         return page.write(analyse(study), out.parent, out.name)
     return page.write(analyse(study), out)

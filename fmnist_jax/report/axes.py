@@ -99,12 +99,3 @@ def term_label(study: tidy.Study, term: str) -> str:
     """A term of the analysis of variance with the factors' labels for their keys: 'learning_rate × filters'."""
     labels = {factor.key: factor.label for factor in study.factors}
     return " × ".join(labels.get(part, part) for part in term.split(" × "))
-
-
-def near_best(analysis: Analysis) -> list[str]:
-    """The arms that are not distinguishable from the best one, in the order of the comparisons."""
-    if not len(analysis.comparisons):
-        return []
-    rows = analysis.comparisons
-    # An arm without a result has no difference, and is not near anything.
-    return rows.loc[rows["difference"].notna() & ~rows["distinguishable"].astype(bool), "arm"].tolist()

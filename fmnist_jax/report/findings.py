@@ -72,7 +72,7 @@ def best(analysis: Analysis) -> dict | None:
         return None
     row = mine.iloc[0]
     share = words.shares(study).get(study.metric, False)
-    near = axes.near_best(analysis)
+    near = analysis.near
     only = len(study.arms) == 1
     return {
         "title": "The one arm" if only else "The best arm",
@@ -98,9 +98,24 @@ def _sentence(analysis: Analysis, near: list[str]) -> str:
     others = len(analysis.comparisons)
     if not others:
         return ""
-    if not near:
-        return f"It is distinguishable from each of the {others:,} others (Holm-adjusted p < 0.05)."
-    return f"{len(near):,} of the {others:,} others {'is' if len(near) == 1 else 'are'} not distinguishable from it:"
+    untested, told = len(analysis.untested), int(analysis.comparisons["distinguishable"].sum())
+    parts = []
+    if told == others:
+        parts.append(
+            f"It is distinguishable from {'the other' if others == 1 else f'each of the {others:,} others'} "
+            "(Holm-adjusted p < 0.05)."
+        )
+    if untested:
+        parts.append(
+            f"Of {words.plural(untested, 'other arm')} no test is possible: one repeat, or the same difference "
+            "in every one."
+        )
+    if near:
+        parts.append(
+            f"{len(near):,} of the {words.plural(others, 'other')} {'is' if len(near) == 1 else 'are'} "
+            "not distinguishable from it:"
+        )
+    return " ".join(parts)
 
 
 def _nearest(table: pd.DataFrame, arms: list[str]) -> list[dict]:

@@ -24,7 +24,7 @@ def arms(analysis: Analysis, metric: str | None = None) -> pd.DataFrame:
 def dots(analysis: Analysis, metric: str | None = None) -> pd.DataFrame:
     """arm, mean, low, high, n and standing ("best", "near" where not distinguishable from it, else empty)."""
     rows = axes.ranked(analysis, metric)[["arm", "n", "mean", "low", "high"]].copy()
-    near = set(axes.near_best(analysis))
+    near = set(analysis.near)
     rows["standing"] = ["best" if a == analysis.best else "near" if a in near else "" for a in rows["arm"]]
     return rows
 

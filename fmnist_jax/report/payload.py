@@ -124,7 +124,7 @@ def _factors(study: tidy.Study) -> list[dict]:
 
 def _standing(analysis: Analysis) -> list[int]:
     """Of every arm: 0 the best, 1 not distinguishable from it, 2 neither."""
-    near = set(axes.near_best(analysis))
+    near = set(analysis.near)
     return [0 if arm == analysis.best else 1 if arm in near else 2 for arm in analysis.study.arms]
 
 
