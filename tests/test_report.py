@@ -14,7 +14,7 @@ import pytest
 
 from fmnist_jax import claims
 from fmnist_jax.analysis import Analysis, analyse
-from fmnist_jax.report import effects, findings, page, payload, words
+from fmnist_jax.report import effects, findings, page, paper, payload, words
 from fmnist_jax.report.payload import unpack
 
 
@@ -163,7 +163,7 @@ def test_an_arm_without_a_result_is_not_near_the_best():
 
 
 def test_verdicts_are_written_with_effect_interval_p_and_the_papers_figure(full):
-    first, second = findings.claims(full)
+    first, second = findings.claims(full.study, full.verdicts)
     verdict = full.verdicts[0]
     assert first["effect"] == f"{100 * verdict.effect:+.2f}".replace("-", "−")
     assert first["effect_label"] == "difference in test accuracy, points"
@@ -347,7 +347,7 @@ def test_write_makes_the_page_and_its_figures(full, tmp_path):
 
 
 def test_every_asset_is_used():
-    used = {*page.SCRIPTS, "early.js", "page.css", "page.html.j2"}
+    used = {*page.SCRIPTS, "early.js", "page.css", "page.html.j2", *paper.SCRIPTS, "paper.css", "paper.html.j2"}
     assert {path.name for path in page.ASSETS.iterdir()} == used
 
 

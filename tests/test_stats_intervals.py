@@ -135,3 +135,16 @@ def test_intervals_shift_and_scale(values, shift, scale):
         lambda v: stats.bca_means([v], np.random.default_rng(0), resamples=200)[0],
     ):
         assert interval(moved) == pytest.approx(scale * interval(values) + shift, abs=1e-6)
+
+
+def test_prediction_interval_by_hand():
+    low, high = stats.prediction_interval([0.90, 0.92, 0.94, np.nan])
+    half = 4.302653 * 0.02 * np.sqrt(1 + 1 / 3)
+    np.testing.assert_allclose([low, high], [0.92 - half, 0.92 + half], rtol=1e-6)
+    assert np.isnan(stats.prediction_interval([0.9])).all()
+
+
+def test_one_more_value_falls_into_the_prediction_interval_as_often_as_it_says():
+    drawn = np.random.default_rng(0).normal(size=(4000, 5))
+    held = [low <= row[4] <= high for row in drawn for low, high in [stats.prediction_interval(row[:4])]]
+    assert np.mean(held) == pytest.approx(0.95, abs=0.012)

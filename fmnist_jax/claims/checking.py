@@ -55,12 +55,12 @@ def check(claim: dict, factor_keys: Iterable[str] | None = None) -> None:
         raise ValueError(f"claim {name!r}: needs a name, such as 'A1'")
     kind = claim.get("kind")
     if kind not in KINDS:
-        raise ValueError(f"claim {name}: kind={kind!r}: there is none; {_nearest(kind, KINDS)}")
+        raise ValueError(f"claim {name}: kind={kind!r}: there is none; {nearest(kind, KINDS)}")
     needed, others = KINDS[kind]
     known = {"kind", "name", *needed, *others, *COMMON}
     for key in claim:
         if key not in known:
-            raise ValueError(f"claim {name}: {key}={claim[key]!r}: {kind} has none; {_nearest(key, known)}")
+            raise ValueError(f"claim {name}: {key}={claim[key]!r}: {kind} has none; {nearest(key, known)}")
     for key in needed:
         if key not in claim:
             raise ValueError(f"claim {name}: {key}: missing; {kind} needs {', '.join(needed)}")
@@ -93,25 +93,27 @@ def _check_factors(claim: dict, keys: list[str]) -> None:
     named += [("factors", key) for key in claim.get("factors", ())]
     for argument, key in named:
         if key not in known and key not in SELECTED:
-            near = _nearest(key, list(dict.fromkeys([*known, *SELECTED])))
+            near = nearest(key, list(dict.fromkeys([*known, *SELECTED])))
             raise ValueError(f"claim {claim['name']}: {argument}: {key!r} is no factor of this study; {near}")
 
 
-def _nearest(word, known: Iterable[str]) -> str:
+def nearest(word, known: Iterable[str]) -> str:
+    """'did you mean ...?', or, where no word is like it, all that there are."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"
 
 
-def _is_number(value) -> bool:
+def is_number(value) -> bool:
+    """A finite number; True and False are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(value):
-    return None if _is_number(value) else "must be a number"
+    return None if is_number(value) else "must be a number"
 
 
 def _positive(value):
-    return None if _is_number(value) and value > 0 else "must be a number above 0, in the metric's unit"
+    return None if is_number(value) and value > 0 else "must be a number above 0, in the metric's unit"
 
 
 def _bound(value):
@@ -119,7 +121,7 @@ def _bound(value):
 
 
 def _share(value):
-    return None if _is_number(value) and 0 <= value < 1 else "must be a number from 0 to below 1"
+    return None if is_number(value) and 0 <= value < 1 else "must be a number from 0 to below 1"
 
 
 def _text(value):
@@ -144,14 +146,16 @@ def _pair(value):
     return None if good and value[0] != value[1] else "must be (true class, another that it is taken for)"
 
 
-def _numbers(value):
+def numbers(value):
+    """What is wrong with the pairs [value of a factor, number]; None where nothing is."""
     good = isinstance(value, (list, tuple)) and all(
-        isinstance(pair, (list, tuple)) and len(pair) == 2 and _is_number(pair[1]) for pair in value
+        isinstance(pair, (list, tuple)) and len(pair) == 2 and is_number(pair[1]) for pair in value
     )
     return None if good else "must be {value of the factor: number}"
 
 
-def _selector(value):
+def selector(value):
+    """What is wrong with a selector; None where nothing is."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return "must be a mapping of factors to values, such as {'model.dense': 1024}"
     if set(WHEN) <= set(value):
@@ -170,16 +174,16 @@ def _moment(value):
     ends = list(value.values()) if isinstance(value, Mapping) else [value]
     if isinstance(value, Mapping) and set(value) != CHANGE:
         return "a change is {'from': 3, 'to': 'last'}"
-    return None if all(end == "last" or _is_number(end) for end in ends) else "must be a number or 'last'"
+    return None if all(end == "last" or is_number(end) for end in ends) else "must be a number or 'last'"
 
 
 def _side(value):
-    return _selector(value) or (None if value else "must name at least one factor, or the arm")
+    return selector(value) or (None if value else "must name at least one factor, or the arm")
 
 
 CHECKS = {
     **dict.fromkeys(("a", "b"), _side),
-    "where": _selector,
+    "where": selector,
     **dict.fromkeys(("by", "value"), _number),
     **dict.fromkeys(("below", "above"), _bound),
     "within": _positive,
@@ -189,5 +193,5 @@ CHECKS = {
     "sign": _sign,
     "factors": _factors,
     **dict.fromkeys(("pair_a", "pair_b"), _pair),
-    "numbers": _numbers,
+    "numbers": numbers,
 }

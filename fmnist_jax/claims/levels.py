@@ -70,6 +70,25 @@ def turn(sign: int):
 
 def correlation(results: Results, claim: dict) -> Outcome:
     """Tests `vocabulary.correlation`."""
+    cube, r, arms = coefficients(results, claim)
+    z = dataclasses.replace(cube.sample(cube.table[0]), numbers=fisher(r))
+    found = outcomes.directional(z, 1 if claim["sign"] == "positive" else -1, outcomes.mean(claim["metric"]))
+    effect, low, high = np.tanh([found.effect, found.low, found.high])
+    return dataclasses.replace(
+        found,
+        finding=f"the mean correlation over {arms} arms is {effect:.2f}",
+        interval=f"95% interval {low:.2f} to {high:.2f}" if found.interval else "",
+        effect=effect,
+        low=low,
+        high=high,
+    )
+
+
+def coefficients(results: Results, claim: dict) -> tuple[Cube, np.ndarray, int]:
+    """Pearson's r [n] of the metric with the factor over the arms, one a replicate; of which cube, over how many arms.
+
+    Of the claim, `metric`, `factor`, `numbers` and `where` are read.
+    """
     key = results.key(claim["factor"])
     frame = results.rows(claim["where"], claim["metric"])
     x = _numbers(frame[key], claim["numbers"]) if claim["numbers"] else frame[key]
@@ -80,25 +99,18 @@ def correlation(results: Results, claim: dict) -> Outcome:
     table = cube.table[0]  # cells are arms, in the order in which the rows name them
     rows, columns = cube.kept(table)
     x = x[frame.drop_duplicates("arm").index].to_numpy(np.float64)[rows]
-    table, sample = table[np.ix_(rows, columns)], cube.sample(table)
+    table = table[np.ix_(rows, columns)]
     if len(x) < 3 or np.ptp(x) == 0:
         raise Missing("a correlation needs three arms or more, with different values of the factor")
     if (np.ptp(table, axis=0) == 0).any():
         raise Missing("the metric is the same in all arms")
     x, y = x - x.mean(), table - table.mean(0)
-    r = x @ y / np.sqrt((x**2).sum() * (y**2).sum(0))
-    # Fisher's z of a perfect correlation has no end.
-    z = dataclasses.replace(sample, numbers=np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)))
-    found = outcomes.directional(z, 1 if claim["sign"] == "positive" else -1, outcomes.mean(claim["metric"]))
-    effect, low, high = np.tanh([found.effect, found.low, found.high])
-    return dataclasses.replace(
-        found,
-        finding=f"the mean correlation over {len(x)} arms is {effect:.2f}",
-        interval=f"95% interval {low:.2f} to {high:.2f}" if found.interval else "",
-        effect=effect,
-        low=low,
-        high=high,
-    )
+    return cube, x @ y / np.sqrt((x**2).sum() * (y**2).sum(0)), len(x)
+
+
+def fisher(r: np.ndarray) -> np.ndarray:
+    """Fisher's z of correlations; that of a perfect one has no end, so it is taken for one just short of it."""
+    return np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))
 
 
 def _ordered(results: Results, claim: dict) -> tuple[str, list, Cube]:

@@ -101,14 +101,14 @@ def increases_with(
     ({32: 1, 64: 1, (32, 32): 2}: the number of layers) or, by leaving them out, drops them. The reason also says
     whether the means rise from each value to the next, which a slope does not require.
     """
-    return _claim("increases_with", name, common, factor=factor, where=where, numbers=_pairs(numbers))
+    return _claim("increases_with", name, common, factor=factor, where=where, numbers=pairs(numbers))
 
 
 def decreases_with(
     name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
 ) -> Claim:
     """The metric falls with `factor`; judged as `increases_with`."""
-    return _claim("decreases_with", name, common, factor=factor, where=where, numbers=_pairs(numbers))
+    return _claim("decreases_with", name, common, factor=factor, where=where, numbers=pairs(numbers))
 
 
 def rises_then_falls(
@@ -120,14 +120,14 @@ def rises_then_falls(
     values between). Not replicated where every one of them is significantly below an end. `factor` and `numbers` as in
     `increases_with`.
     """
-    return _claim("rises_then_falls", name, common, factor=factor, where=where, numbers=_pairs(numbers))
+    return _claim("rises_then_falls", name, common, factor=factor, where=where, numbers=pairs(numbers))
 
 
 def falls_then_rises(
     name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
 ) -> Claim:
     """The metric has its minimum over `factor` inside; judged as `rises_then_falls`."""
-    return _claim("falls_then_rises", name, common, factor=factor, where=where, numbers=_pairs(numbers))
+    return _claim("falls_then_rises", name, common, factor=factor, where=where, numbers=pairs(numbers))
 
 
 def correlation(
@@ -138,7 +138,7 @@ def correlation(
     Pearson's r over the arms of each replicate; test of the mean of Fisher's z over replicates. `numbers` as in
     `increases_with`; needed where the factor is not a number.
     """
-    return _claim("correlation", name, common, factor=factor, sign=sign, where=where, numbers=_pairs(numbers))
+    return _claim("correlation", name, common, factor=factor, sign=sign, where=where, numbers=pairs(numbers))
 
 
 def spreads_more(name: str, a: Selector, b: Selector, *, where: Selector = checking.ALL, **common) -> Claim:
@@ -236,17 +236,18 @@ def _claim(kind: str, name: str, common: dict, **arguments) -> Claim:
     claim = {"kind": kind, "name": name, **arguments, **common}
     for key in ("a", "b", "where"):
         if isinstance(claim.get(key), Mapping):
-            claim[key] = {k: _plain(v) for k, v in claim[key].items()}
+            claim[key] = {k: plain(v) for k, v in claim[key].items()}
     checking.check(claim)
     return claim
 
 
-def _plain(value):
+def plain(value):
     """A selector's value in JSON: alternatives a list, anything else as a table holds it."""
     if isinstance(value, Mapping):
         return dict(value)
     return [tidy.simple(v) for v in value] if isinstance(value, list) else tidy.simple(value)
 
 
-def _pairs(numbers: Mapping | None) -> list[list]:
+def pairs(numbers: Mapping | None) -> list[list]:
+    """{value: number} in JSON, whose keys are strings alone: [value, number] each."""
     return [[tidy.simple(value), number] for value, number in (numbers or {}).items()]

@@ -198,8 +198,9 @@ def histogram(analysis: Analysis, factor: str | None = None, metric: str | None 
 
 
 @styled
-def time(analysis: Analysis, metric: str | None = None, cost: str = "train_seconds", ax=None):
-    """A metric against what a run cost; a point is an arm."""
+def time(analysis: Analysis, metric: str | None = None, cost: str | None = None, ax=None):
+    """A metric against what a run cost, by default its time; a point is an arm."""
+    cost = cost or frames.clock(analysis)
     metric, times, label = _metric(analysis, metric)
     rows = frames.time(analysis, metric, cost)
     ax = new_axes(ax, 6.0)
@@ -209,7 +210,7 @@ def time(analysis: Analysis, metric: str | None = None, cost: str = "train_secon
     ax.scatter(rows[cost], times * rows["mean"], s=6 if many else 22, color=SERIES[0], alpha=0.6, linewidths=0)
     if rows[cost].min() > 0 and rows[cost].max() / rows[cost].min() >= 10:
         ax.set_xscale("log")
-    ax.set_xlabel({"train_seconds": "training time of a run (s)"}.get(cost, cost))
+    ax.set_xlabel(f"{words.TIMES[cost]} (s)" if cost in words.TIMES else cost)
     ax.set_ylabel(label)
     return ax
 

@@ -3,27 +3,28 @@
 import itertools
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
-from fmnist_jax.analysis import Analysis
+from fmnist_jax import tidy
+from fmnist_jax.analysis import Analysis, Verdict
 from fmnist_jax.report import axes, effects, words
 
 VERDICTS = ("replicated", "not replicated", "inconclusive", "not judged")
 MAX_NEAR = 12
 
 
-def tally(analysis: Analysis) -> list[tuple[str, int]]:
+def tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
     """How many claims came to each verdict."""
-    counts = Counter(verdict.verdict for verdict in analysis.verdicts)
+    counts = Counter(verdict.verdict for verdict in verdicts)
     return [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]
 
 
-def claims(analysis: Analysis) -> list[dict]:
+def claims(study: tidy.Study, verdicts: Sequence[Verdict]) -> list[dict]:
     """The verdicts, written out; what an effect is of follows from the kind of its claim."""
-    study = analysis.study
     shares = words.shares(study)
-    pairs = itertools.zip_longest(analysis.verdicts, study.claims[: len(analysis.verdicts)], fillvalue={})
+    pairs = itertools.zip_longest(verdicts, study.claims[: len(verdicts)], fillvalue={})
     return [_claim(verdict, claim, shares.get(verdict.metric, False)) for verdict, claim in pairs]
 
 

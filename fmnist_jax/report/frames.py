@@ -76,21 +76,27 @@ def histogram(analysis: Analysis, name: str | None = None, metric: str | None = 
 
 
 def costs(analysis: Analysis) -> list[str]:
-    """What runs cost, as far as it is known and differs: "train_seconds", "parameters"."""
-    return [name for name in ("train_seconds", "parameters") if len(set(cost(analysis, name))) > 1]
+    """What runs cost, as far as it is known and differs: "alone_seconds", "train_seconds", "parameters"."""
+    return [name for name in ("alone_seconds", "train_seconds", "parameters") if len(set(cost(analysis, name))) > 1]
 
 
 def cost(analysis: Analysis, name: str) -> pd.Series:
     """What a run of each arm cost: its mean training time, or its parameters; index arm."""
-    if name == "train_seconds":
+    if name in ("alone_seconds", "train_seconds"):
         rows = analysis.summary[analysis.summary["metric"] == name]
         return rows.set_index("arm")["mean"].astype(float).dropna()
     runs = analysis.study.runs
     return runs.drop_duplicates("arm").set_index("arm")[name].astype(float) if name in runs else pd.Series(dtype=float)
 
 
-def time(analysis: Analysis, metric: str | None = None, by: str = "train_seconds") -> pd.DataFrame:
-    """arm, what a run of it cost, mean, low, high."""
+def clock(analysis: Analysis) -> str:
+    """The column of a run's time: alone where that was measured, else its share of its group's."""
+    return "alone_seconds" if "alone_seconds" in costs(analysis) else "train_seconds"
+
+
+def time(analysis: Analysis, metric: str | None = None, by: str | None = None) -> pd.DataFrame:
+    """arm, what a run of it cost (by default its time, alone where that was measured), mean, low, high."""
+    by = by or clock(analysis)
     rows = axes.ranked(analysis, metric)[["arm", "mean", "low", "high"]].copy()
     rows.insert(1, by, rows["arm"].map(cost(analysis, by)))
     return rows.dropna(subset=[by])

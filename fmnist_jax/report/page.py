@@ -42,6 +42,11 @@ def write(analysis: Analysis, directory: Path, name: str = "report.html") -> Pat
 
 def render(analysis: Analysis) -> str:
     """The page as HTML. Everything that a user wrote is escaped; nothing is fetched from the network."""
+    return template("page.html.j2").render(context(analysis))
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of `assets/`, which escapes whatever is put into it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS),
         autoescape=True,
@@ -49,7 +54,7 @@ def render(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2").render(context(analysis))
+    return environment.get_template(name)
 
 
 def context(analysis: Analysis) -> dict:
@@ -64,8 +69,8 @@ def context(analysis: Analysis) -> dict:
         "kicker": "A study of hyper-parameters" if study.factors else "A study",
         "facts": _head_facts(analysis),
         "banners": _banners(analysis),
-        "claims": findings.claims(analysis),
-        "tally": findings.tally(analysis),
+        "claims": findings.claims(study, analysis.verdicts),
+        "tally": findings.tally(analysis.verdicts),
         "best": findings.best(analysis),
         "metrics": data["metrics"],
         "factors": study.factors,
@@ -73,28 +78,30 @@ def context(analysis: Analysis) -> dict:
         "space": _space(order, data),
         "quantities": (quantities := _quantities(data)),
         "default_quantity": next((q for q in quantities if study.metric.endswith(q)), ""),
-        "costs": [(c, {"train_seconds": "training time of a run"}.get(c, c)) for c in data["costs"]],
+        "costs": [(c, words.TIMES.get(c, c)) for c in data["costs"]],
         **tables.importance(analysis),
         **tables.correlations(analysis),
+        **tables.references(analysis),
         **tables.failed(study),
         **_wrong(study),
         "notes": analysis.notes,
-        **_reproduce(study.facts),
+        **reproduce(study.facts),
         "ids": ids,
-        "data": _json(data),
-        "early": markupsafe.Markup(_asset("early.js")),
-        "style": markupsafe.Markup(_asset("page.css")),
-        "script": markupsafe.Markup(f'(() => {{\n"use strict";\n{"".join(map(_asset, SCRIPTS))}}})();\n'),
+        "data": embedded(data),
+        "early": markupsafe.Markup(asset("early.js")),
+        "style": markupsafe.Markup(asset("page.css")),
+        "script": markupsafe.Markup(f'(() => {{\n"use strict";\n{"".join(map(asset, SCRIPTS))}}})();\n'),
         "plotly": markupsafe.Markup(offline.get_plotlyjs()),
     }
     return found | {"sections": _sections(found)}
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a style sheet or script."""
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def _json(data: dict) -> markupsafe.Markup:
+def embedded(data: dict) -> markupsafe.Markup:
     """JSON that cannot end the script element it lies in."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return markupsafe.Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
@@ -128,6 +135,7 @@ def _sections(found: dict) -> list[tuple[str, str]]:
         ("answer", "The answer", found["claims"] or found["best"]),
         ("arms", "Summary", True),
         ("dots", "Arms compared", "dots" in ids),
+        ("references", "Reference arms", found["references"]),
         ("curves", "Learning curves", "curves" in ids),
         ("slices", "Slices", "slices" in ids),
         ("heat", "Two factors", "heat" in ids),
@@ -171,7 +179,7 @@ def _head_facts(analysis: Analysis) -> list[tuple[str, str]]:
         ("data", _short(facts.get("dataset", ""))),
         ("machine", _short(facts.get("machine", ""))),
         ("wall time", words.seconds(facts["wall_seconds"]) if _number(facts.get("wall_seconds")) else ""),
-        ("written", _date(facts.get("written", ""))),
+        ("written", date(facts.get("written", ""))),
     ]
     return [(label, value) for label, value in rows if value]
 
@@ -184,7 +192,7 @@ def _number(value) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value) and value > 0
 
 
-def _date(value) -> str:
+def date(value) -> str:
     """An ISO time without its seconds; today where there is none, since that is when the page was made."""
     try:
         return datetime.datetime.fromisoformat(str(value)).strftime("%Y-%m-%d %H:%M")
@@ -245,7 +253,7 @@ def _class(study, label) -> str:
     return study.class_names[label] if known else str(label)
 
 
-def _reproduce(facts: dict) -> dict:
+def reproduce(facts: dict) -> dict:
     """Command, environment and config, from `Study.facts` as `results.read` makes them; any other fact is listed."""
     packages = {**facts.get("packages", {}), **facts.get("versions", {})}
     rows = [(_named(key), _fact(key, value)) for key, value in facts.items() if key not in PLACED]
@@ -268,7 +276,7 @@ def _named(key: str) -> str:
 
 def _fact(key: str, value) -> str:
     if key == "written":
-        return _date(value)
+        return date(value)
     if key.endswith("_seconds") and _number(value):
         return words.seconds(value)
     if isinstance(value, float):

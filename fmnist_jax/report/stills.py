@@ -90,7 +90,7 @@ def _of_arms(analysis: Analysis) -> Iterator[tuple[str, Callable, Callable]]:
     if len(factors) >= 3:
         keys = [factor.key for factor in factors[:3]]
         yield "space", lambda: frames.arms(analysis), lambda: figures.scatter3d(analysis, *keys)
-    if "train_seconds" in frames.costs(analysis):
+    if frames.clock(analysis) in frames.costs(analysis):
         yield "time", lambda: frames.time(analysis), lambda: figures.time(analysis)
 
 

@@ -73,6 +73,26 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else 0.0
 
 
+def references(analysis: Analysis) -> dict:
+    """The best arm, and under it the classical classifiers on the same images."""
+    rows = [
+        {
+            "name": row["name"],
+            "of_study": row["of_study"],
+            "mean": words.number(row["mean"], True),
+            "sd": words.number(row["sd"], True),
+            "interval": words.interval(row["low"], row["high"], True),
+            "n": f"{row['n']}, the same each time" if row["deterministic"] else f"{row['n']}",
+            "images": f"{row['train_images']:,}",
+            "fit": words.seconds(row["fit_seconds"]) if words.known(row["fit_seconds"]) else words.NOTHING,
+            "converged": row["converged"],
+        }
+        for row in analysis.references.to_dict("records")
+    ]
+    label = words.metric_label(analysis.references["metric"].iloc[0], True) if rows else ""
+    return {"references": rows, "references_label": label}
+
+
 def failed(study: tidy.Study) -> dict:
     """Groups that failed with their error; arms with runs that diverged, the most first."""
     rows = study.runs[study.runs["diverged_at"].notna()]

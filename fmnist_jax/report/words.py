@@ -10,6 +10,7 @@ from fmnist_jax import tidy
 # Metrics that read as percentages, by the last word of their name, where all values lie in [0, 1].
 SHARES = ("accuracy", "acc", "error", "ece", "precision", "recall", "f1", "top1", "top5")
 NOTHING = "–"
+TIMES = {"alone_seconds": "training time of a run alone", "train_seconds": "training time of a run"}
 
 
 def is_share(metric: str, values) -> bool:
@@ -31,8 +32,8 @@ def known(value) -> bool:
 
 def metric_label(metric: str, share: bool = False) -> str:
     """'test_accuracy' -> 'test accuracy', with its unit where it has one: 'test accuracy (%)'."""
-    if metric == "train_seconds":
-        return "training time (s)"
+    if metric in TIMES:
+        return TIMES[metric].replace(" of a run", "") + " (s)"
     return metric.replace("_", " ") + (" (%)" if share else "")
 
 

@@ -19,7 +19,14 @@ from fmnist_jax.stats.compare import (
 from fmnist_jax.stats.correlation import Correlation, pearson, spearman
 from fmnist_jax.stats.examples import McNemar, cochran_q, mcnemar
 from fmnist_jax.stats.factors import anova, fanova, is_complete
-from fmnist_jax.stats.intervals import Interval, bca_interval, bca_means, interquartile_mean, mean_interval
+from fmnist_jax.stats.intervals import (
+    Interval,
+    bca_interval,
+    bca_means,
+    interquartile_mean,
+    mean_interval,
+    prediction_interval,
+)
 from fmnist_jax.stats.spread import SpreadRatio, brown_forsythe, log_sd_ratio
 
 __all__ = [
@@ -46,6 +53,7 @@ __all__ = [
     "paired_difference",
     "paired_differences",
     "pearson",
+    "prediction_interval",
     "seeds_needed",
     "spearman",
     "unpaired_difference",

@@ -37,7 +37,7 @@ view("histogram", () => {
   return { traces, layout, note: study.notices.runs };
 });
 
-const COSTS = { train_seconds: "training time of a run (s)", parameters: "parameters" };
+const COSTS = { alone_seconds: "training time of a run alone (s)", train_seconds: "training time of a run (s)", parameters: "parameters" };
 
 // The arms that no other one beats in both cost and metric, cheapest first.
 function frontier(points, lower) {

@@ -1,0 +1,171 @@
+"""A paper's page, files and chapter: whole, escaped, the same numbers everywhere."""
+
+import dataclasses
+import json
+import re
+
+import made_up
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmnist_jax import claims, exhibits, tidy
+from fmnist_jax.exhibits import compute
+from fmnist_jax.report import drawings, paper, replication
+from fmnist_jax.report import exhibits as rendered
+
+
+@pytest.fixture(scope="module")
+def made() -> tidy.Paper:
+    grid = {"optimizer.learning_rate": [1e-3, 1e-2, 1e-1, 1.0], "model.filters": [8, 16], "op": ["sgd", "adam"]}
+
+    def effect(values):
+        return (
+            0.8 - 0.02 * abs(np.log10(values["optimizer.learning_rate"]) + 2) + 0.03 * (values["model.filters"] == 16)
+        )
+
+    study = made_up.study(grid, effect)
+    confusions = {study.arms[0]: np.eye(10, dtype=int) * 90 + 1}
+    activities = {study.arms[0]: {"logits": np.eye(10)}}
+    columns = [
+        exhibits.column("Accuracy", "test_accuracy", unit="percent"),
+        exhibits.column("Loss", "test_loss"),
+    ]
+    rows = [
+        exhibits.row([f, op], {"filters": f, "op": op}, paper={"Accuracy": 81.25, "Loss": "-" if op == "sgd" else 0.2})
+        for f in (8, 16, 32)
+        for op in ("sgd", "adam")
+    ]
+    factors = ["learning_rate", "filters", "op"]
+    line, panel = exhibits.line, exhibits.panel
+    titled = {"source": "Table 1", "labels": ["filters", "op"]}
+    panels = [panel("Accuracy", "validation_accuracy"), panel("Loss", ["train_loss", "validation_loss"])]
+    paper_points = [line("ours", paper=[[0.01, 80.0]])]
+    arm = {"arm": study.arms[0]}
+    shown = (
+        exhibits.table("Table 1", "A <b>table</b> | with pipes", rows=rows, columns=columns, **titled),
+        exhibits.curves("curves", "C", lines=[line("8", {"filters": 8}), line("16", {"filters": 16})], panels=panels),
+        exhibits.against("against", "Rate", factor="learning_rate", log=True, lines=paper_points),
+        exhibits.heatmap("heat", "Two", factors=factors[:2]),
+        exhibits.scatter3d("space", "Three", factors=factors),
+        exhibits.histograms("bars", "Bars", factors=factors),
+        exhibits.confusion("confusion", "Confused", where=arm),
+        exhibits.correlations("activity", "Alike", arms=[line("own", arm)]),
+        exhibits.curves("not_run", "Nothing", lines=[line("x", {"filters": 99})], panels=[panel("A", "train_loss")]),
+    )
+    said = (
+        claims.greater(
+            "C1", {"filters": 16}, {"filters": 8}, quote="More <i>filters</i>", source="p. 2", paper="3 pts"
+        ),
+        claims.less("C2", {"filters": 16}, {"filters": 8}),
+        claims.greater("C3", {"filters": 99}, {"filters": 8}),
+    )
+    study = dataclasses.replace(study, claims=said, confusions=confusions, activities=activities)
+    return tidy.Paper(
+        "made", "A <script>alert(1)</script> study", "Nobody, 2020", "Why?", ("Shorter than the paper's.",), study,
+        shown, (("main", "All?", "main/report.html"),), {"command": "python -m x", "wall_seconds": 90.0},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def written(made, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("paper")
+    return directory, paper.write(made, directory).read_text()
+
+
+def test_every_exhibit_is_a_file_and_a_part_of_the_page(made, written):
+    directory, page = written
+    names = {exhibits.slug(e["name"]) for e in made.exhibits}
+    files = {path.name for path in (directory / "exhibits").iterdir()}
+    assert files == {f"{n}.csv" for n in names} | {f"{n}.png" for n in names - {"table_1"}} | {"table_1.md"}
+    assert all(f'id="exhibit-{name}"' in page for name in names)
+    assert (directory / "verdicts.csv").exists()
+    assert "1 of 3 claims replicated, 1 not, 1 not judged" in page
+
+
+def test_the_page_is_one_file_and_escapes_what_others_wrote(written):
+    _, page = written
+    assert "Content-Security-Policy" in page
+    assert "<script>alert" not in page
+    assert "More <i>" not in page
+    assert "<b>table</b>" not in page
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r'(src|href)="(https?:)?//', own)
+    assert len(page) < 6_000_000
+
+
+def test_the_same_numbers_everywhere(made, written):
+    directory, page = written
+    table = compute(made.study, made.exhibits[0])
+    cell = table.cell(0, "Accuracy")
+    mean, half = f"{100 * cell['mean']:.2f}", f"± {50 * (cell['high'] - cell['low']):.2f}"
+    chapter = replication.section(made, "images")
+    for text in (page, chapter, (directory / "exhibits" / "table_1.md").read_text()):
+        assert mean in text
+        assert half in text
+    kept = json.loads((directory / "replication.json").read_text())
+    assert kept["exhibits"][0]["cells"][0]["mean"] == pytest.approx(cell["mean"])
+    assert [v["verdict"] for v in kept["verdicts"]] == ["replicated", "not replicated", "not judged"]
+    csv = pd.read_csv(directory / "exhibits" / "table_1.csv")
+    assert csv.loc[0, ["filters", "op", "column"]].tolist() == [8, "sgd", "Accuracy"]
+
+
+def test_tables_in_markdown_are_as_wide_as_their_head(made):
+    text = rendered.markdown(compute(made.study, made.exhibits[0]))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {row.count(" | ") for row in rows} == {3}
+    assert rows[0] == "| filters | op | Accuracy (%) | Loss |"
+    assert rows[3].startswith("|  | adam | ")  # the label of the row above is not repeated
+    assert "*not run*" in rows[-1]
+    assert "Not run: no arm has filters=32" in text
+
+
+def test_labels_span_their_rows(made):
+    page = rendered.html(compute(made.study, made.exhibits[0]))
+    assert page.count('rowspan="2"') == 3
+    assert page.count("<tr>") == 7
+
+
+def test_the_chapter_links_its_figures_and_tells_the_verdicts(made):
+    chapter = replication.section(made, "images/made/")
+    assert chapter.startswith("## A &#60;script&#62;")
+    assert "](images/made/heat.png)" in chapter
+    assert "✅ replicated" in chapter
+    assert "❌ not replicated" in chapter
+    assert "1 min 30 s" in chapter
+
+
+def test_every_figure_is_drawn_for_light_and_dark(made):
+    for exhibit in made.exhibits[1:]:
+        figure = compute(made.study, exhibit)
+        for look in (drawings.LIGHT, drawings.DARK):
+            canvas = drawings.draw(figure, look)
+            assert canvas.get_size_inches()[0] == drawings.WIDTH
+            assert canvas.get_facecolor() is not None
+
+
+def test_lines_are_not_smoothed_and_names_do_not_touch(made):
+    figure = compute(made.study, made.exhibits[1])
+    ax = drawings.draw(figure).axes[0]
+    own = figure.data[(figure.data["panel"] == "Accuracy") & (figure.data["line"] == "8")]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * own["mean"])
+    places = drawings._apart([0.0, 0.01, 0.02, 0.9], 0.1, 0.0, 1.0)
+    assert np.diff(places).min() >= 0.1 - 1e-9
+    assert min(places) >= 0
+    assert places[-1] == 0.9
+
+
+def test_two_exhibits_of_one_file_are_refused(made):
+    twice = dataclasses.replace(made, exhibits=(made.exhibits[3], made.exhibits[3] | {"name": "HEAT"}))
+    with pytest.raises(ValueError, match="heat: is the name of two"):
+        paper.filled(twice)
+
+
+def test_a_paper_of_which_nothing_is_trained_has_a_page(made, tmp_path):
+    study = made.study
+    empty = dataclasses.replace(
+        study, runs=study.runs.head(0), curves=study.curves.head(0), confusions={}, activities={}
+    )
+    page = paper.write(dataclasses.replace(made, study=empty), tmp_path).read_text()
+    assert "3 not judged" in page
+    assert "not run" in page
