@@ -20,6 +20,7 @@ class DenseHead(nn.Module):
             features = layers.ACTIVATIONS[layer.activation](features, hyper.leaky_slope)
             if train and layer.dropout:
                 features = layers.dropout(self.make_rng("dropout"), features, hyper.dense_dropout[i])
+        self.sow("activities", "features", features)  # for whoever asks, as fmnist_jax.activities does; else nothing
         return layers.Dense(self.spec.classes, **inits, name="logits")(features, hyper)
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from fmnist_jax import layers
 from fmnist_jax.errors import UserError
@@ -33,7 +35,7 @@ class DenseLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A network of either family; an MLP has no blocks."""
+    """A network of any family; only a CNN has blocks, and a ResNet-18 has no hidden dense layers."""
 
     family: str
     blocks: tuple[ConvBlock, ...]
@@ -45,12 +47,25 @@ class Spec:
     conv_method: str
 
 
+# The four stages of ResNet-18, of two basic blocks each: filters, and the stride of the first block (He et al. 2016,
+# table 1; as torchvision.models.resnet18 has them).
+RESNET18_STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
+RESNET18_BLOCKS = 2
+
+
 def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """(H, W, C) after each block, the input's own shape first.
+    """(H, W, C) after each block (of ResNet-18: each convolution), the input's own shape first.
 
     Raises:
-      UserError: a kernel or a pooling window larger than what it is applied to.
+      UserError: a kernel or a pooling window larger than what it is applied to; channels that the family cannot take.
     """
+    if spec.family == "resnet18":
+        if image_shape[-1] not in (1, 3):
+            raise UserError(
+                f"model.family='resnet18': takes images of 1 or 3 channels, these have {image_shape[-1]}; "
+                "take another family"
+            )
+        return [image_shape, *(product.out for product in _resnet18(image_shape))]
     shapes = [image_shape]
     for i, block in enumerate(spec.blocks):
         height, width, _ = shapes[-1]
@@ -75,6 +90,9 @@ def forward_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
     """Twice the multiply-adds of one image through convolutions and dense layers; training costs three times it."""
     total = 0
     shapes = feature_shapes(spec, image_shape)
+    if spec.family == "resnet18":
+        products = sum(math.prod(one.out) * one.kernel**2 * one.channels for one in _resnet18(image_shape))
+        return 2 * (products + RESNET18_STAGES[-1][0] * spec.classes)
     for block, (height, width, channels) in zip(spec.blocks, shapes, strict=False):
         out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
         total += 2 * math.prod(out) * block.kernel**2 * channels * block.filters
@@ -83,3 +101,29 @@ def forward_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
         total += 2 * fan_in * units
         fan_in = units
     return total
+
+
+class _Convolution(NamedTuple):
+    kernel: int
+    channels: int
+    out: tuple[int, int, int]
+
+
+def _resnet18(image_shape: tuple[int, int, int]) -> Iterator[_Convolution]:
+    """Every convolution of ResNet-18, in order; each is padded by half its kernel."""
+
+    def conv(shape, kernel, stride, filters):
+        sides = (layers.conv_size(n, kernel, stride, kernel // 2) for n in shape[:2])
+        return _Convolution(kernel, shape[-1], (*sides, filters))
+
+    stem = conv((*image_shape[:2], 3), 7, 2, RESNET18_STAGES[0][0])
+    yield stem
+    shape = conv(stem.out, 3, 2, stem.out[-1]).out  # the pooling has the window of such a convolution
+    for filters, stride in RESNET18_STAGES:
+        for i in range(RESNET18_BLOCKS):
+            first = conv(shape, 3, 1 if i else stride, filters)
+            yield first
+            yield conv(first.out, 3, 1, filters)
+            if shape[-1] != filters:
+                yield conv(shape, 1, stride, filters)
+            shape = first.out

@@ -1,0 +1,311 @@
+"""Weights pass between torchvision's ResNet-18 and ours by name: same outputs and gradients; bad files are refused."""
+
+import hashlib
+import json
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from helpers import same_bits
+from rich.console import Console
+from test_resnet import narrow, resnet  # noqa: F401 -- a fixture
+
+from fmnist_jax import arms, config, experiment, groups, losses, models, session, study, sweep, train, weights
+from fmnist_jax.errors import UserError
+
+
+def network(classes=10, method="blocked"):
+    """(module, hyper, shapes of the first state) of a ResNet-18."""
+    static, hyper = experiment.resolve(config.parse(resnet()), (28, 28, 1), classes, 192, method)
+    state = jax.eval_shape(train.make_train(static).init, jax.ShapeDtypeStruct((), "uint32"), hyper)
+    return models.MODELS["resnet18"](static.model), hyper, weights.Variables(state.params, state.batch_stats)
+
+
+def names_of(wanted):
+    """torchvision's name -> PyTorch's shape, by a rule of its own."""
+    found = {"fc.weight": wanted.params["fc"]["kernel"].shape, "fc.bias": wanted.params["fc"]["bias"].shape}
+    for name, stats in jax.tree.flatten_with_path(wanted.batch_stats)[0]:
+        *path, leaf = (key.key for key in name)
+        torch_name = ".".join(path).replace("_", ".")
+        found[f"{torch_name}.running_{leaf}"] = stats.shape
+        found[f"{torch_name}.weight"] = found[f"{torch_name}.bias"] = stats.shape
+    for name, kernel in jax.tree.flatten_with_path(wanted.params)[0]:
+        *path, leaf = (key.key for key in name)
+        if len(kernel.shape) == 4:
+            found[".".join(path).replace("_", ".") + ".weight"] = tuple(kernel.shape[i] for i in (3, 2, 0, 1))
+    return found
+
+
+@pytest.fixture
+def small(narrow):  # noqa: F811
+    """(shapes wanted, tensors of a file that fits) of a narrow network."""
+    wanted = network()[2]
+    rng = np.random.default_rng(0)
+    tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in names_of(wanted).items()}
+    return wanted, tensors
+
+
+def saved(path, tensors):
+    safetensors.numpy.save_file(tensors, path)
+    return str(path)
+
+
+def test_every_tensor_goes_to_the_place_of_its_name(small, tmp_path):
+    wanted, tensors = small
+    count = {"bn1.num_batches_tracked": np.array(3)}
+    found = weights.load(saved(tmp_path / "a.safetensors", tensors | count), wanted)
+    assert found.fresh == ()
+    assert len(found.sha256) == 64
+    params, stats = found.variables
+    block = params["layer2_0"]
+    assert np.array_equal(block["conv1"]["kernel"][1, 2], tensors["layer2.0.conv1.weight"][:, :, 1, 2].T)
+    assert np.array_equal(block["downsample_0"]["kernel"][0, 0], tensors["layer2.0.downsample.0.weight"][..., 0, 0].T)
+    assert np.array_equal(block["downsample_1"]["scale"], tensors["layer2.0.downsample.1.weight"])
+    assert np.array_equal(stats["layer1_0"]["bn2"]["var"], tensors["layer1.0.bn2.running_var"])
+    assert np.array_equal(params["fc"]["kernel"], tensors["fc.weight"])
+    assert jax.tree.map(jnp.shape, found.variables) == jax.tree.map(jnp.shape, wanted)
+
+
+def test_another_number_of_classes_leaves_the_last_layer_as_it_was_drawn(small, tmp_path):
+    wanted, tensors = small
+    more = {"fc.weight": np.zeros((1000, 24), np.float32), "fc.bias": np.zeros(1000, np.float32)}
+    found = weights.load(saved(tmp_path / "a.safetensors", tensors | more), wanted)
+    assert found.fresh == ("fc.weight", "fc.bias")
+    runs = train.State(0, 0, *jax.tree.map(lambda leaf: np.full((2, *leaf.shape), 7, leaf.dtype), wanted), 0, 0, 0, 0)
+    state = weights.over(runs, found)
+    assert (state.params["fc"]["kernel"] == 7).all()
+    assert state.params["fc"]["kernel"].shape == (2, 10, 24)
+    for run in (0, 1):
+        assert np.array_equal(state.params["bn1"]["scale"][run], tensors["bn1.weight"])
+
+
+def without(tensors, name):
+    return {k: v for k, v in tensors.items() if k != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: without(t, "layer1.0.conv1.weight"), "has no 'layer1.0.conv1.weight'"),
+        (lambda t: without(t, "fc.bias"), "has no 'fc.bias'"),
+        (
+            lambda t: t | {"layer9.0.conv1.weight": np.zeros(1)},
+            "has 'layer9.0.conv1.weight', which this network has not",
+        ),
+        (lambda t: t | {"bn1.bias": np.zeros(5, np.float32)}, "'bn1.bias' is [5], where [16] is wanted"),
+        (lambda t: t | {"conv1.weight": np.zeros((16, 3, 3, 3), np.float32)}, "is [16, 3, 3, 3], where [16, 3, 7, 7]"),
+        (
+            lambda t: t | {"fc.weight": np.zeros((9, 24), np.float32)},
+            "'fc.weight' is [9, 24], where [10, 24] is wanted",
+        ),
+        (lambda t: t | {"bn1.bias": np.zeros(16, np.int32)}, "'bn1.bias' holds int32, where floating-point numbers"),
+        (lambda t: t | {"bn1.bias": np.full(16, np.nan, np.float32)}, "'bn1.bias' holds values that are not finite"),
+    ],
+)
+def test_weights_of_another_network_are_refused_by_name(small, tmp_path, change, message):
+    wanted, tensors = small
+    path = saved(tmp_path / "a.safetensors", change(tensors))
+    with pytest.raises(UserError) as caught:
+        weights.load(path, wanted)
+    assert f"model.weights={path!r}: " in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_none_are_refused(small, tmp_path):
+    wanted, tensors = small
+    path = saved(tmp_path / "a.safetensors", tensors)
+    content = (tmp_path / "a.safetensors").read_bytes()
+    for cut in (4, 200, len(content) - 8):
+        (tmp_path / "a.safetensors").write_bytes(content[:cut])
+        with pytest.raises(UserError, match="damaged, or no safetensors file"):
+            weights.load(path, wanted)
+    with pytest.raises(UserError, match="there is no such file"):
+        weights.load(str(tmp_path / "b.safetensors"), wanted)
+    with pytest.raises(UserError, match="must end in .safetensors, .pth or .pt"):
+        weights.load(str(tmp_path / "a.h5"), wanted)
+
+
+def test_without_torch_a_pth_says_what_to_do(small, tmp_path, monkeypatch):
+    (tmp_path / "a.pth").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="needs PyTorch to be read; pip install torch, or save it once as .safetensors"):
+        weights.load(str(tmp_path / "a.pth"), small[0])
+
+
+def test_the_hub_is_asked_for_the_repository_s_file(small, tmp_path, monkeypatch):
+    wanted, tensors = small
+    path, asked = saved(tmp_path / "a.safetensors", tensors), []
+
+    def download(repo, name):
+        asked.append((repo, name))
+        if repo == "o/gone":
+            raise OSError("we are\noffline")
+        return path
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    assert weights.load("hf:timm/resnet18", wanted).path.name == "a.safetensors"
+    weights.load("hf:o/n/sub/b.safetensors", wanted)
+    assert asked == [("timm/resnet18", "model.safetensors"), ("o/n", "sub/b.safetensors")]
+    with pytest.raises(UserError, match="'hf:o/gone': not fetched .OSError: we are.; give a file that is here"):
+        weights.load("hf:o/gone", wanted)
+    with pytest.raises(UserError, match="must be hf:OWNER/NAME or"):
+        weights.load("hf:resnet18", wanted)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match="needs huggingface_hub; pip install 'fmnist-jax.hub.'"):
+        weights.load("hf:o/n", wanted)
+
+
+def test_runs_start_from_the_file_and_arms_do_not_mix(small, tmp_path):
+    wanted, tensors = small
+    path = saved(tmp_path / "a.safetensors", tensors)
+    checked = config.parse(resnet(seeds=2, sweep=sweep.product({"model.weights": ("", path)})))
+    workshop = groups.Workshop(checked)
+    parts = groups.divide(workshop, arms.arms_of(checked))
+    assert [len(runs) for _, runs in parts] == [2, 2]
+    (part,) = [part for part in parts if part[0][0].static.weights]
+    group = workshop.group("0", *part)
+    begun = session._Session(group, workshop.dataset(group.source), tmp_path, checked, None)
+    state = begun.population.get(begun._begin())
+    for run in (0, 1):
+        ours = jax.tree.map(lambda leaf, run=run: leaf[run], (state.params, state.batch_stats))
+        assert same_bits(ours, tuple(weights.load(path, wanted).variables))
+    facts = json.loads((tmp_path / "weights.json").read_text())
+    assert facts["weights"] == facts["file"] == path
+    assert facts["sha256"] == hashlib.sha256((tmp_path / "a.safetensors").read_bytes()).hexdigest()
+    assert facts["fresh"] == []
+
+
+def test_a_file_that_does_not_fit_is_refused_before_there_is_anything_to_leave_behind(small, tmp_path):
+    _, tensors = small
+    path = saved(tmp_path / "a.safetensors", without(tensors, "bn1.bias"))
+    with pytest.raises(UserError, match="has no 'bn1.bias'"), open(tmp_path / "shown", "w") as shown:
+        study.run(config.parse(resnet(model__weights=path)), tmp_path / "w", Console(file=shown))
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    """torchvision's ResNet-18 in torch, written out here, with weights and statistics that are nobody's default."""
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install -r benchmarks/requirements.txt")
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, channels, filters, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+            self.bn1 = nn.BatchNorm2d(filters)
+            self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+            self.bn2 = nn.BatchNorm2d(filters)
+            self.downsample = None
+            if channels != filters:
+                conv = nn.Conv2d(channels, filters, 1, stride, bias=False)
+                self.downsample = nn.Sequential(conv, nn.BatchNorm2d(filters))
+
+        def forward(self, x):
+            shortcut = x if self.downsample is None else self.downsample(x)
+            return torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))) + shortcut)
+
+    class ResNet18(nn.Module):
+        def __init__(self, classes):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(64)
+            self.maxpool = nn.MaxPool2d(3, 2, 1)
+            self.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
+            self.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
+            self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
+            self.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
+            self.fc = nn.Linear(512, classes)
+
+        def forward(self, x):
+            x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.fc(x.mean((2, 3)))
+
+    torch.manual_seed(0)
+    net = ResNet18(10)
+    for name, value in net.state_dict().items():
+        if name.endswith(("bn1.weight", "bn2.weight", "downsample.1.weight", "running_var")):
+            value.uniform_(0.5, 1.5)
+        elif "bn" in name and name.endswith(("bias", "running_mean")):
+            value.normal_(0, 0.1)
+    return net
+
+
+def pixels(size, n=8):
+    return np.random.default_rng(1).normal(size=(n, size, size, 1)).astype(np.float32)
+
+
+def as_torch(images):
+    import torch
+
+    return torch.from_numpy(np.repeat(images, 3, axis=-1).transpose(0, 3, 1, 2).copy())
+
+
+@pytest.mark.parametrize(("ending", "size", "method"), [(".safetensors", 28, "blocked"), (".pth", 64, "lax")])
+def test_outputs_are_torch_s(theirs, tmp_path, ending, size, method):
+    import torch
+
+    path = tmp_path / f"a{ending}"
+    if ending == ".pth":
+        torch.save(theirs.state_dict(), path)
+    else:
+        tensors = {name: value.detach().numpy() for name, value in theirs.state_dict().items()}
+        safetensors.numpy.save_file(tensors, path)
+    module, hyper, wanted = network(method=method)
+    variables = weights.load(str(path), wanted).variables._asdict()
+    logits = jax.jit(lambda images: module.apply(variables, images, hyper, train=False))(pixels(size))
+    with torch.no_grad():
+        np.testing.assert_allclose(logits, theirs.eval()(as_torch(pixels(size))), atol=1e-4)
+
+
+def test_training_outputs_and_gradients_are_torch_s(theirs, tmp_path):
+    import torch
+
+    torch.save(theirs.state_dict(), tmp_path / "a.pt")
+    module, hyper, wanted = network(method="patches")
+    params, stats = weights.load(str(tmp_path / "a.pt"), wanted).variables
+    images, labels = pixels(28, 16), np.arange(16) % 10
+
+    @jax.jit
+    def by_params(params):
+        def loss(params):
+            both = {"params": params, "batch_stats": stats}
+            logits, updated = module.apply(both, images, hyper, train=True, mutable=["batch_stats"])
+            return losses.per_example("cross_entropy", logits, labels, 0.0).mean(), (logits, updated["batch_stats"])
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    grads, (logits, updated) = by_params(params)
+    theirs.train().zero_grad()
+    expected = theirs(as_torch(images))
+    torch.nn.functional.cross_entropy(expected, torch.from_numpy(labels)).backward()
+    np.testing.assert_allclose(logits, expected.detach(), atol=1e-3)
+    np.testing.assert_allclose(updated["bn1"]["mean"], theirs.bn1.running_mean, atol=1e-5)
+    of_torch = dict(theirs.named_parameters())
+    for keys, ours in jax.tree.flatten_with_path(grads)[0]:
+        *path, leaf = (key.key for key in keys)
+        value = of_torch[".".join(path).replace("_", ".") + (".bias" if leaf == "bias" else ".weight")].grad.numpy()
+        value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+        assert np.abs(ours - value).max() <= 1e-3 * np.abs(value).max() + 1e-7, (path, leaf)
+
+
+def test_a_pth_that_is_no_state_dict_is_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install -r benchmarks/requirements.txt")
+    wanted, path = network()[2], tmp_path / "a.pth"
+    for value, message in (
+        ([1, 2], "holds a list, where a state dict"),
+        ({"conv1.weight": 3}, "'conv1.weight' is a int, where a tensor is wanted"),
+        (torch.nn.Linear(2, 2), "damaged, or holds more than tensors"),
+    ):
+        torch.save(value, path)
+        with pytest.raises(UserError, match=message):
+            weights.load(str(path), wanted)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="damaged, or holds more than tensors"):
+        weights.load(str(path), wanted)
