@@ -2,7 +2,7 @@
 
 Source: blagg (2020), "Ethanet": 3 x (conv 4x4 stride 2 same, ReLU, 2x2 max-pool) with F, 2F, 4F filters, dense of
     twice the classes, dropout 0.05; Adam, batch 64, 3 epochs; here F = 24 at a learning rate of 1e-3.
-Command: python -m fmnist_jax.main --config=configs/fruits.py --config.dataset.data_dir=DIR_WITH_Training_AND_Test
+Command: python -m fmnist_jax.main --config=configs/fruits.py
 Cost: see the table in README.md.
 Expect: see the table in README.md.
 """
@@ -12,7 +12,7 @@ from fmnist_jax import config as base
 
 def get_config():
     config = base.default()
-    config.dataset.name = "folder"
+    config.dataset.name = "folder:fruits-360"
     config.model.filters = (24, 48, 96)
     config.model.kernel = (4,)
     config.model.stride = (2,)

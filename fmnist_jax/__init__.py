@@ -3,11 +3,14 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fmnist_jax.paper import Replication
     from fmnist_jax.results import Results
 
 
-def run(config, workdir: str | None = None, *, retry: bool = False) -> "Results":
+def run(config, workdir: str | None = None, *, retry: bool = False) -> "Results | Replication":
     """Runs a study from Python or a notebook: trains what is not done yet, and returns the results.
+
+    Of a paper, whose config has parts, `paper.Replication`: the results of each, and all together.
 
     Args:
       config: from `fmnist_jax.config.default()`, or a config file's `get_config()`.

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -40,6 +41,7 @@ def summary(results: Results) -> dict:
         "failures": [failure["group"] for failure in study.failures],
         **{k: study.facts.get(k) for k in ("wall_seconds", "compile_seconds", "images_per_second", "mode", "devices")},
         **({"refit": study.facts["refit"]} if "refit" in study.facts else {}),
+        **({"references": analysis.references.to_dict("records")} if len(analysis.references) else {}),
     }
 
 
@@ -57,6 +59,8 @@ def show(results: Results, directory: Path, console: Console) -> None:
         console.print(one_arm(results))
     else:
         console.print(arms_table(results))
+    if len(results.analysis.references):
+        console.print(reference_table(results))
     if results.verdicts:
         console.print(verdict_table(results))
     for line in footer(results):
@@ -133,6 +137,22 @@ def arms_table(results: Results) -> Table:
     return table
 
 
+def reference_table(results: Results) -> Table:
+    """The best arm, and under it the classical classifiers on the same images."""
+    rows = results.analysis.references
+    table = _table("reference arms: scikit-learn, on the same split", ("", "mean", "sd", "95% interval", "n", "images"))
+    table.columns[0].header = _words(rows["metric"].iloc[0])
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+    for _, row in rows.iterrows():
+        name = escape(row["name"]) + ("" if row["converged"] else " (not converged)")
+        cells = _cells(row, row["metric"])
+        if row["deterministic"]:
+            cells = (cells[0], "–", "same each time", "1")
+        style = "bold" if row["of_study"] else None
+        table.add_row(name, *cells, f"{row['train_images']:,}", style=style, end_section=bool(row["of_study"]))
+    return table
+
+
 def _words(metric: str) -> str:
     return metric.replace("_", " ") + (", %" if "accuracy" in metric else "")
 
@@ -170,6 +190,10 @@ def footer(results: Results) -> list[str]:
         shown = ", ".join(f"{_name(row, study)} at step {int(row['diverged_at']):,}" for row in diverged[:8])
         more = f" and {len(diverged) - 8} more" if len(diverged) > 8 else ""
         lines.append(f"diverged, and not in the table: {shown}{more}")
+    if len(alone := _alone(results)):
+        first, last = (f"{alone[arm]:.3g} s ({arm})" for arm in (alone.idxmin(), alone.idxmax()))
+        lines.append(f"training a run alone takes {first}" + (f" to {last}" if len(alone) > 1 else ""))
+    lines += [f"reference {f['name']}: not fitted: {f['error']}" for f in study.references if f.get("error")]
     lines += [f"failed: {f['group']} ({len(f['runs'])} runs): {f['error']}" for f in study.failures]
     if study.unfinished:
         lines.append(f"{study.unfinished} runs are not finished: these are the numbers so far")
@@ -186,6 +210,12 @@ def footer(results: Results) -> list[str]:
             + (f"; {rate:,.0f} training images/s" if rate else "")
         )
     return lines
+
+
+def _alone(results: Results) -> pd.Series:
+    """Arm -> mean seconds of a run timed alone, of those that were."""
+    table = results.analysis.summary
+    return table[table["metric"] == "alone_seconds"].set_index("arm")["mean"].astype(float).dropna()
 
 
 def _name(row: dict, study: tidy.Study) -> str:

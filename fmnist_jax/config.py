@@ -6,6 +6,8 @@ by name. `fmnist_jax.experiment` makes `Static` (what changes the compiled progr
 
 import dataclasses
 import difflib
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
@@ -15,16 +17,18 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.fields import choice, each, field, number
 
 ORDER = ("activation", "pool", "norm")
+REFERENCES = ("svm", "random_forest", "logistic_regression", "k_nearest")
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
     """Where the images come from, and what of them is held out."""
 
-    name: str = "fashion_mnist"  # fashion_mnist | folder | idx | tfds:<name> | synthetic | synthetic:<train images>
+    name: str = "fashion_mnist"  # fashion_mnist | folder | folder:<name> | idx | tfds:<name> | synthetic | synthetic:<train images>
     data_dir: str = ""  # where to look first; empty: $FMNIST_DATA_DIR, data/, ../shared/data, the user's cache
     image_size: int = number(0, low=0, high=4096)  # resize to this side; 0 keeps the size
-    validation_fraction: float = number(0.1, low=0, below=1)  # of the training set, stratified
+    validation_fraction: float = number(0.1, low=0, below=1)  # of the training set
+    images: int = number(0, low=0)  # use so many of the training images, stratified, before any are held out; 0: all
     split_seed: int = number(0, low=0)  # decides the split alone, so that repeats share it
     mean: float = number(0.0)  # inputs are (pixel / 255 - mean) / std
     std: float = number(1.0, above=0)
@@ -32,9 +36,10 @@ class DatasetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A ConvNet or an MLP. A tuple holds one entry a layer; a tuple of one entry serves all layers."""
+    """A ConvNet, an MLP or ResNet-18. A tuple holds one entry a layer; a tuple of one entry serves all layers."""
 
-    family: str = choice("cnn", ("cnn", "mlp"))
+    family: str = choice("cnn", ("cnn", "mlp", "resnet18"))  # resnet18 is torchvision's, and reads `weights` alone
+    weights: str = ""  # to start resnet18 from: FILE.safetensors, FILE.pth, hf:OWNER/NAME or hf:OWNER/NAME/FILE
     filters: tuple = each((32, 64), number(0, low=1))  # one convolution block an entry
     kernel: tuple = each((3,), number(0, low=1))
     stride: tuple = each((1,), number(0, low=1))
@@ -119,6 +124,7 @@ class TrainConfig:
     batch_size: int = number(32, low=1)
     duration: str = field("10 epochs", fields.duration)  # 'N steps' | 'N epochs'; an epoch drops its ragged last batch
     eval_every: str = field("1 epochs", fields.duration)  # also the unit of checkpoints and metric rows
+    carry_over: bool = False  # a fold starts from the weights that the fold before ended with: what it validates leaked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +135,8 @@ class EvaluationConfig:
     top_k: int = number(5, low=1)  # no more than there are classes
     test: str = choice("all", ("all", "chosen", "none"))  # whose runs read the test set, when all are trained
     test_curves: bool = False  # read the test set at every evaluation; otherwise once, at the end
+    activities: int = number(0, low=0)  # correlate the units of the last two layers over so many test images; 0: do not
+    timed_steps: int = number(0, low=0, high=10**9)  # training steps by which each arm is timed alone, at the end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,12 +153,13 @@ class SelectionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PopulationConfig:
-    """How the runs of a group share the machine. Mode and number of devices change no bit of a mapped run."""
+    """How the runs of a group share the machine. Mode, devices and stream change no bit of a mapped run."""
 
     mode: str = choice("auto", ("auto", "map", "vmap"))
     conv: str = choice("auto", ("auto", *layers.CONV_METHODS))
     devices: int = number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
     memory_gb: float = number(0.0, low=0)  # what a group may take before it is cut; 0: 60% of the memory there is
+    stream: str = choice("auto", ("auto", "always", "never"))  # images in chunks; auto: when they take half of that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +175,19 @@ class WriterConfig:
     """What is written beside the JSONL."""
 
     tensorboard: bool = True  # up to 1,000 runs
+    statistics: bool = False  # statistics.json: arm -> seed -> every evaluation
     page: bool = True  # report.html, and figures/ with PNGs and their data
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperConfig:
+    """A published study to be repeated: several parts, whose runs its claims and exhibits read together."""
+
+    title: str = ""
+    reference: str = ""  # authors, year, where
+    notes: tuple = each((), field("", lambda text: None))  # what differs from the paper, and what that may change
+    parts: tuple = field((), fields.overrides)  # {"part": name, dotted key: value}; the study's own keys too
+    exhibits: tuple = field((), fields.overrides)  # its tables and figures, from fmnist_jax.exhibits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,13 +206,16 @@ class Experiment:
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     writers: WriterConfig = dataclasses.field(default_factory=WriterConfig)
     selection: SelectionConfig = dataclasses.field(default_factory=SelectionConfig)
+    paper: PaperConfig = dataclasses.field(default_factory=PaperConfig)
     question: str = ""  # what the study asks; heads its page
     metric: str = choice("test_accuracy", ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss"))
     sweep: tuple = field((), fields.overrides)  # from fmnist_jax.sweep; one override an arm; (): one arm
     seeds: int = number(1, low=1)  # repeats of every arm
     first_seed: int = number(0, low=0, high=2**31 - 1)
+    references: tuple = each((), choice("", REFERENCES))  # classical classifiers on the same images, each once
+    reference_images: int = number(0, low=0)  # so many of the training images for them, stratified; 0: all
     folds: int = number(1, low=1)  # from 2 on: k-fold cross-validation; 1: one split by dataset.validation_fraction
-    stratified: bool = True  # every fold has the classes in the proportions of the whole
+    stratified: bool = True  # a fold, or the validation split, has the classes in the proportions of the whole
     claims: tuple = field((), fields.overrides)  # from fmnist_jax.claims; each gets a verdict
     platform: str = choice("auto", ("auto", "cpu", "gpu", "tpu"))
 
@@ -209,10 +233,37 @@ def parse(config: ml_collections.ConfigDict) -> Experiment:
         sweep, that is for each arm to say: see `fmnist_jax.arms`).
     """
     experiment = _parse(Experiment, config.to_dict(), "")
+    if experiment.paper.parts:
+        return experiment  # what a part makes of it is checked
     _check_test(experiment)
+    _check_references(experiment)
     if not experiment.sweep:
         check_read(experiment)
     return experiment
+
+
+def parts(experiment: Experiment) -> dict[str, Experiment]:
+    """Name -> study, of every part of a paper: the experiment with the part's keys laid over it.
+
+    Raises:
+      UserError: as `parse`, and says of which part; a name twice.
+    """
+    found = {}
+    for override in experiment.paper.parts:
+        keys = dict(override)
+        name = keys.pop("part", None)
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name in found:
+            raise UserError(f"paper.parts: {name!r}: each part needs a name of its own, of letters, digits and -")
+        try:
+            changed = _laid_over(dataclasses.replace(experiment, paper=PaperConfig(), claims=()), keys)
+            _check_test(changed)
+            _check_references(changed)
+            if not changed.sweep:
+                check_read(changed)
+        except UserError as error:
+            raise UserError(f"part {name}: {error}") from None
+        found[name] = changed
+    return found
 
 
 def overlay(experiment: Experiment, override: dict[str, Any]) -> Experiment:
@@ -221,7 +272,16 @@ def overlay(experiment: Experiment, override: dict[str, Any]) -> Experiment:
     Raises:
       UserError: as `parse`, or a key that is no arm's to set.
     """
-    values = dataclasses.asdict(dataclasses.replace(experiment, sweep=(), claims=()))
+    for key in override:
+        if key in OF_THE_STUDY:
+            raise UserError(f"sweep: {key}: is the whole study's, not an arm's; set config.{key} instead")
+    changed = _laid_over(dataclasses.replace(experiment, sweep=(), claims=()), override)
+    check_read(changed)
+    return changed
+
+
+def _laid_over(experiment: Experiment, override: dict[str, Any]) -> Experiment:
+    values = dataclasses.asdict(experiment)
     for key, value in override.items():
         *sections, name = key.split(".")
         node = values
@@ -229,12 +289,33 @@ def overlay(experiment: Experiment, override: dict[str, Any]) -> Experiment:
             node = node.get(section) if isinstance(node, dict) else None
         if not isinstance(node, dict) or name not in node or isinstance(node[name], dict):
             raise unknown_key(key)
-        if key in OF_THE_STUDY:
-            raise UserError(f"sweep: {key}: is the whole study's, not an arm's; set config.{key} instead")
         node[name] = value
-    changed = _parse(Experiment, values, "")
-    check_read(changed)
-    return changed
+    return _parse(Experiment, values, "")
+
+
+def asked(
+    text: str, topics: Iterable[str], default: Iterable[str] = (), scales: Iterable[str] = ("quick", "full")
+) -> tuple[tuple[str, ...], str]:
+    """What `file.py:dropout,quick` asks for, the part after the colon: topics, and a scale or "".
+
+    Without a topic, `default`, or all.
+
+    Raises:
+      UserError: a word that is neither.
+    """
+    words, topics, scales = [word.strip() for word in text.split(",") if word.strip()], tuple(topics), tuple(scales)
+    for word in words:
+        if word not in (*topics, *scales):
+            close = difflib.get_close_matches(word, (*topics, *scales), n=1)
+            raise UserError(
+                f"--config: no part {word!r}; "
+                + (f"did you mean {close[0]}? " if close else "")
+                + f"there are {', '.join(topics)}, at the scales {', '.join(scales)}"
+            )
+    chosen = [word for word in words if word in scales]
+    if len(chosen) > 1:
+        raise UserError(f"--config: {' and '.join(chosen)}: one scale at a time")
+    return tuple(topic for topic in topics if topic in words) or tuple(default) or topics, "".join(chosen)
 
 
 def flatten(experiment: Experiment) -> dict[str, Any]:
@@ -331,11 +412,21 @@ def check_read(experiment: Experiment) -> None:
     if model.family == "mlp":
         keys = ("filters", "kernel", "stride", "padding", "activation", "pool", "pool_size", "norm", "order", "dropout")
         refuse([*(f"model.{k}" for k in keys), "population.conv"], "model.family is 'mlp'")
+    elif model.family == "resnet18":
+        read = ("family", "weights")
+        keys = [f"model.{entry.name}" for entry in dataclasses.fields(model) if entry.name not in read]
+        refuse(keys, "model.family is 'resnet18', which is as torchvision has it")
     elif set(model.pool) == {"none"}:
         refuse(["model.pool_size"], "model.pool is 'none'")
+    if model.family != "resnet18":
+        refuse(["model.weights"], f"model.family is {model.family!r}; only 'resnet18' starts from a file")
+    if experiment.evaluation.test == "none":
+        refuse(["evaluation.activities"], "evaluation.test is 'none'")
     if not model.dense:
         refuse(["model.dense_activation", "model.dense_dropout"], "model.dense is ()")
     _check_selection(experiment, refuse)
+    if experiment.folds == 1:
+        refuse(["train.carry_over"], "folds is 1")
     conv_activations = model.activation if model.family == "cnn" else ()
     dense_activations = model.dense_activation if model.dense else ()
     if not any("leaky" in a for a in (*conv_activations, *dense_activations)):
@@ -357,16 +448,23 @@ def _check_test(experiment: Experiment) -> None:
         raise UserError(f"evaluation.test={test!r}: test_curves read the test set; take evaluation.test_curves=False")
 
 
+def _check_references(experiment: Experiment) -> None:
+    names = experiment.references
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"references={names!r}: {twice[0]!r} is there twice; seeds repeat what is drawn at random")
+    if experiment.reference_images and not names:
+        raise UserError(f"reference_images={experiment.reference_images}: nothing reads it, because references is ()")
+
+
 def _check_selection(experiment: Experiment, refuse) -> None:
     selection, folds = experiment.selection, experiment.folds > 1
     if folds:
         refuse(["dataset.validation_fraction"], "folds is not 1, and a fold validates on the others' rest")
     else:
-        refuse(["stratified"], "folds is 1")
         if experiment.dataset.validation_fraction == 0:
             keys = ("weights", "patience", "refit", "arm_by")
             reason = "there is no validation set (dataset.validation_fraction is 0, folds is 1)"
-            refuse(["dataset.split_seed", *(f"selection.{k}" for k in keys)], reason)
+            refuse(["stratified", "dataset.split_seed", *(f"selection.{k}" for k in keys)], reason)
     if selection.weights == "last" and not selection.patience:
         refuse(["selection.monitor"], "selection.weights is 'last' and selection.patience is 0")
     if not selection.patience:
@@ -379,7 +477,8 @@ OPTIMIZER_KEYS = tuple(f.name for f in dataclasses.fields(OptimizerConfig) if f.
 OF_THE_STUDY = frozenset(
     key
     for key in flatten(Experiment())
-    if key.split(".")[0] in ("population", "checkpoint", "writers")
+    if key.split(".")[0] in ("population", "checkpoint", "writers", "paper")
     or key in ("question", "metric", "sweep", "seeds", "first_seed", "folds", "stratified", "claims", "platform")
     or key in ("selection.arm_by", "selection.refit", "evaluation.test", "evaluation.test_curves", "evaluation.top_k")
+    or key in ("evaluation.timed_steps", "references", "reference_images")
 )

@@ -51,7 +51,9 @@ class Static:
     top_k: int
     keep_best: bool = False  # the state carries the weights of the evaluation with the best monitor
     early_stop: bool = False
+    carry_over: bool = False  # a fold starts from the weights of the fold before; no other program, but another group
     monitor: str = ""  # "loss" | "accuracy", of the validation set; "" where nothing reads it
+    weights: str = ""  # what every run starts from, as model.weights has it; the program is the same
 
 
 def resolve(
@@ -106,6 +108,8 @@ def resolve(
         eval_every=min(total_steps, fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
         eval_batch_size=experiment.evaluation.batch_size,
         top_k=experiment.evaluation.top_k,
+        carry_over=experiment.train.carry_over,
+        weights=experiment.model.weights,
         **_selection(experiment.selection),
     )
     return static, _hyper(experiment, spec)
@@ -119,6 +123,7 @@ def _selection(selection: config.SelectionConfig) -> dict:
 
 def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.Spec:
     blocks = len(model.filters) if model.family == "cnn" else 0
+    dense = () if model.family == "resnet18" else model.dense
 
     def per_block(name):
         return _spread(f"model.{name}", getattr(model, name), blocks, "convolution blocks")
@@ -138,8 +143,8 @@ def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.S
         dense=tuple(
             models.DenseLayer(units, activation, dropout=bool(model.dense_dropout))
             for units, activation in zip(
-                model.dense,
-                _spread("model.dense_activation", model.dense_activation, len(model.dense), "dense layers"),
+                dense,
+                _spread("model.dense_activation", model.dense_activation, len(dense), "dense layers"),
                 strict=True,
             )
         ),

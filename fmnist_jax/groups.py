@@ -14,11 +14,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, writers
+from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, weights, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import Dataset, load, splits
 from fmnist_jax.errors import RunError
-from fmnist_jax.session import Group, Run
+from fmnist_jax.session import Group, Run, residence
 
 # As many floating-point operations take the time that an image of a small MLP takes for all but its products: nets of
 # 10, 50 and 200 hidden units train 2.1, 0.78 and 0.25 million images/s on two cores (configs/lr_x_width.py, sessions).
@@ -58,6 +58,11 @@ class Workshop:
             self._datasets[key] = self._load(source.name, data_dir=source.data_dir, image_size=source.image_size)
         return self._datasets[key]
 
+    def streamed(self, sources: Iterable[config.DatasetConfig]) -> list[str]:
+        """Why the images of these are streamed, in a line each; none where they are not."""
+        places = (residence(self.dataset(source), self.checked) for source in sources)
+        return list(dict.fromkeys(str(place) for place in places if place.streamed))
+
     def fingerprints(self) -> dict[str, str]:
         """Data set -> SHA-256 of its content, of all that were loaded. A place of the study's own may change."""
         own = self.checked.dataset.data_dir
@@ -69,16 +74,17 @@ class Workshop:
     def split(self, source: config.DatasetConfig, whole: bool = False) -> splits.Split:
         """The folds, or the one validation split, of an arm; `whole`: all of the training set and no validation."""
         labels, checked = self.dataset(source).train_labels, self.checked
+        used = splits.subset(labels, source.images, source.split_seed)
         if whole:
-            pairs = [(np.arange(len(labels), dtype=np.int32), np.empty(0, np.int32))]
-            return splits.stack(pairs)
+            return splits.stack([(used, np.empty(0, np.int32))])
         key = _split_key(source)
         if key not in self._splits:
             if checked.folds > 1:
-                pairs = splits.k_folds(labels, checked.folds, source.split_seed, checked.stratified)
+                pairs = splits.k_folds(labels[used], checked.folds, source.split_seed, checked.stratified)
             else:
-                pairs = [splits.validation_split(labels, source.validation_fraction, source.split_seed)]
-            self._splits[key] = splits.stack(pairs)
+                fraction, seed = source.validation_fraction, source.split_seed
+                pairs = [splits.validation_split(labels[used], fraction, seed, checked.stratified)]
+            self._splits[key] = splits.stack([(used[train], used[validation]) for train, validation in pairs])
         return self._splits[key]
 
     def prepare(self, arm: Arm, whole: bool = False) -> Prepared:
@@ -131,10 +137,12 @@ def divide(
     for arm, key in wanted(workshop.checked, study_arms):
         if key not in there:
             one = prepared[arm.name]
-            by_program.setdefault((one.static, _split_key(one.source)), []).append((arm, key))
+            alone = key.fold if one.static.carry_over else None  # folds one after the other
+            by_program.setdefault((one.static, _split_key(one.source), alone), []).append((arm, key))
     parts = []
     for runs in by_program.values():
-        most = most_runs(prepared[runs[0][0].name], workshop.checked)
+        _check_weights(prepared[runs[0][0].name])
+        most = most_runs(prepared[runs[0][0].name], workshop)
         for part in _cut(runs, min([most, *(limits[key] for _, key in runs if key in limits)])):
             own = list(dict.fromkeys(arm.name for arm, _ in part))
             index = {name: i for i, name in enumerate(own)}
@@ -142,12 +150,21 @@ def divide(
     return sorted(parts, key=lambda part: cost(part[0][0].static) * len(part[1]))
 
 
-def most_runs(prepared: Prepared, checked: config.Experiment) -> int:
+def _check_weights(prepared: Prepared) -> None:
+    """Refuses a file that a run of it could not start from, before there is anything to leave behind."""
+    if prepared.static.weights:
+        init = train.make_train(prepared.static).init
+        state = jax.eval_shape(init, jax.ShapeDtypeStruct((), np.uint32), prepared.hyper)
+        weights.load(prepared.static.weights, weights.Variables(state.params, state.batch_stats))
+
+
+def most_runs(prepared: Prepared, workshop: Workshop) -> int:
     """How many runs of this program memory allows in one group."""
+    checked = workshop.checked
     mode = population.choose_mode(checked.population.mode, prepared.static)
     devices = len(sharding.devices_for(10**9, checked.population.devices))
-    limit = memory.limit(checked.population.memory_gb)
-    return memory.most_runs(prepared.static, prepared.hyper, mode, devices, limit)
+    left = residence(workshop.dataset(prepared.source), checked).left
+    return memory.most_runs(prepared.static, prepared.hyper, mode, devices, left)
 
 
 def cost(static: experiment.Static) -> float:
@@ -167,7 +184,7 @@ def _data_key(source: config.DatasetConfig) -> tuple:
 
 
 def _split_key(source: config.DatasetConfig) -> tuple:
-    return *_data_key(source), source.validation_fraction, source.split_seed
+    return *_data_key(source), source.images, source.validation_fraction, source.split_seed
 
 
 class Place:
@@ -192,6 +209,12 @@ class Place:
         """Which of its runs have read the test set."""
         path = self.directory / "test.json"
         return set(writers.read_json(path)["runs"]) if path.exists() else set()
+
+    @property
+    def activities(self) -> int:
+        """Over how many test images those runs' activities were correlated."""
+        path = self.directory / "test.json"
+        return writers.read_json(path).get("activities", 0) if path.exists() else 0  # older workdirs have no word of it
 
     @property
     def most(self) -> int | None:

@@ -13,7 +13,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
-from fmnist_jax import config, errors, session, sharding, study
+from fmnist_jax import config, errors, paper, session, sharding, study
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file in configs/, optionally file.py:part.")
 _WORKDIR = flags.DEFINE_string(
@@ -41,7 +41,9 @@ def main(argv: list[str]) -> int:
         if _PLAN.value:
             from fmnist_jax import plan
 
-            plan.show(checked, directory, console)
+            (plan.show_paper if checked.paper.parts else plan.show)(checked, directory, console)
+        elif checked.paper.parts:
+            paper.run(checked, directory, console, _RETRY.value)
         else:
             study.run(checked, directory, console, _RETRY.value)
     except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
@@ -66,7 +68,7 @@ def _unraisable(found) -> None:
 
 def _config_name() -> str:
     path, _, part = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")
-    return Path(path).stem + (f"-{part}" if part else "")
+    return Path(path).stem + (f"-{part}" if part else "").replace(",", "-").replace(" ", "")
 
 
 def _one_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
-"""How much memory a group takes, and how much there is: what cuts a large group into parts."""
+"""How much memory a group and its images take, and how much there is: what cuts a group, and streams its images."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,6 +15,8 @@ STATES = 3
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
 INDICES = 4
+IMAGES = 0.5  # of a group's memory, that images may take; where they would take more they are streamed
+CHUNKS = 64 * 10**6  # bytes a device, of the chunks that are under way there
 SHARE = 0.6  # of the machine's memory; the rest is the libraries', the data's and the neighbours'
 
 
@@ -42,6 +45,42 @@ def most_runs(static: experiment.Static, hyper: experiment.Hyper, mode: str, dev
     one = of_run(static, hyper) + (0 if mode == "map" else of_step(static))
     shared = devices * of_step(static) if mode == "map" else 0
     return max(1, (limit - shared) // one)
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """How a data set's images get to the devices: all of them beforehand, or streamed in chunks."""
+
+    bytes: int  # of all copies in one memory
+    devices: int  # that share it: a CPU's; each accelerator has its own
+    limit: int
+    choice: str  # config population.stream
+
+    @property
+    def streamed(self) -> bool:
+        """Whether batches are read from the host's copy, or map, of the set when they are needed."""
+        return self.choice == "always" or (self.choice == "auto" and self.bytes > IMAGES * self.limit)
+
+    @property
+    def chunks(self) -> int:
+        """Bytes of a device's chunks."""
+        return min(CHUNKS, self.limit // (8 * self.devices))
+
+    @property
+    def left(self) -> int:
+        """Bytes that a group may take beside them. What fits whole is in the share that `limit` leaves out."""
+        return self.limit - self.devices * self.chunks if self.streamed else self.limit
+
+    def __str__(self) -> str:
+        """Why they are streamed, or that they are."""
+        if self.choice == "always":
+            return "images are streamed: population.stream is 'always'"
+        on = f"{self.devices} device{'s' if self.devices > 1 else ''}"
+        return f"images are streamed: {_gb(self.bytes)} on {on} would not fit into {_gb(IMAGES * self.limit)}"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e9:.2g} GB"
 
 
 def limit(gigabytes: float) -> int:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fmnist_jax import config, results, sharding, study
+from fmnist_jax import config, paper, results, sharding, study
 
 
-def run(asked, workdir: str | None, retry: bool) -> results.Results:
+def run(asked, workdir: str | None, retry: bool) -> results.Results | paper.Replication:
     """See `fmnist_jax.run`."""
     checked = config.parse(asked)
     sharding.keep_programs()
@@ -17,4 +17,4 @@ def run(asked, workdir: str | None, retry: bool) -> results.Results:
     console = Console()
     if workdir is None:
         console.print(f"in {directory}; give it as workdir to go on there", highlight=False, soft_wrap=True)
-    return study.run(checked, directory, console, retry)
+    return (paper if checked.paper.parts else study).run(checked, directory, console, retry)

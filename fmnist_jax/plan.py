@@ -14,7 +14,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fmnist_jax import arms, config, groups, memory, population, results, session, sharding, study, train
+from fmnist_jax import (
+    arms,
+    config,
+    groups,
+    memory,
+    paper,
+    population,
+    references,
+    results,
+    session,
+    sharding,
+    study,
+    timing,
+    train,
+)
 from fmnist_jax.terminal import duration
 
 MEASURE_SECONDS = 1.0  # of a group's steps
@@ -36,6 +50,32 @@ class Estimate:
     compile_seconds: float  # now; the study finds the programs in the cache
     seconds: float  # from start to end, the cache warm
     bytes: int  # the process's peak
+    alone_seconds: float = 0.0  # timing its arms alone, after all training
+
+
+def show_paper(checked: config.Experiment, directory: Path, console: Console) -> None:
+    """`show` of every part of a paper, and the time they take together.
+
+    Raises:
+      UserError: as the study itself would.
+    """
+    total = 0.0
+    for name, part in paper.check(checked, directory, console).items():
+        console.print(f"\n[bold]part {name}[/bold]", highlight=False)
+        total += seconds(part, show(part, directory / name, console))
+    console.print(f"\nall parts together about {duration(total)}", highlight=False)
+
+
+def seconds(checked: config.Experiment, estimates: list[Estimate]) -> float:
+    """From start to end of a study."""
+    if not estimates:
+        return 0.0
+    return PER_STUDY_SECONDS + sum(e.seconds + e.alone_seconds for e in estimates) + _again(checked, estimates)
+
+
+def _again(checked: config.Experiment, estimates: list[Estimate]) -> float:
+    """What a refit takes: as the slowest group."""
+    return max(e.seconds / e.runs for e in estimates) * checked.seeds if checked.selection.refit else 0.0
 
 
 def show(checked: config.Experiment, directory: Path, console: Console) -> list[Estimate]:
@@ -50,6 +90,7 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
     wanted = groups.wanted(checked, study_arms)
     there = study.Standing(directory, {key for _, key in wanted})
     parts = groups.divide(workshop, study_arms, there.runs, there.limits)
+    references.check(checked, study_arms[0], workshop)
     made = [place.build(workshop) for place in there.waiting]
     done = [place.step for place in there.waiting] + [0] * len(parts)
     made += [workshop.group(str(i), *part) for i, part in enumerate(parts, len(there.places))]
@@ -58,21 +99,26 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
         f"{sum(len(g.runs) for g in made)} to train, in {len(made)} groups",
         highlight=False,
     )
+    for words in workshop.streamed(group.source for group in made):
+        console.print(words, highlight=False, soft_wrap=True)
     with console.status("compiling and timing"):
         estimates = [estimate(group, workshop, checked, step) for group, step in zip(made, done, strict=True)]
     if estimates:
         console.print(_table(made, estimates))
-        again = max(e.seconds / e.runs for e in estimates) * checked.seeds if checked.selection.refit else 0
-        total = PER_STUDY_SECONDS + sum(e.seconds for e in estimates) + again
+        again, total = _again(checked, estimates), seconds(checked, estimates)
         compiled = sum(e.compile_seconds for e in estimates)
         most = "at most " if checked.selection.patience else ""
-        refit = f", {duration(again)} of it for the refit" if again else ""
+        alone = sum(e.alone_seconds for e in estimates)
+        parts_of_it = [(again, "the refit"), (alone, "timing arms alone")]
+        of_it = "".join(f", {duration(took)} of it for {what}" for took, what in parts_of_it if took)
         console.print(
-            f"time {most}about {duration(total)}{refit}, on this machine with nothing else to do; "
+            f"time {most}about {duration(total)}{of_it}, on this machine with nothing else to do; "
             f"compiling took {duration(compiled)} now, and is kept for the study",
             highlight=False,
             soft_wrap=True,
         )
+        if fits := references.due(directory, checked, study_arms[0]):
+            console.print(f"not counted: {len(fits)} fits of reference arms", highlight=False)
         limit = memory.limit(checked.population.memory_gb)
         console.print(
             f"memory about {max(e.bytes for e in estimates) / 1e9:.1f} GB; a group is cut at {limit / 1e9:.1f} GB",
@@ -96,6 +142,8 @@ def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Ex
     warm = _Trial(part, dataset, checked)
     step, evaluation = warm.time_step(), warm.time_evaluation()
     scale = len(group.runs) / width
+    shared = devices if jax.default_backend() == "cpu" else width  # an accelerator takes as long for a run as for many
+    timed = timing.estimate(len({(run.arm, run.seed) for run in group.runs}), checked, step * shared / width)
     evaluations = -(-(static.total_steps - done) // static.eval_every)
     share = len(dataset.test_labels) / max(1, group.split.validation.shape[1])
     share = share if checked.evaluation.test == "all" else 0
@@ -112,6 +160,7 @@ def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Ex
         compile_seconds=cold.compile_seconds,
         seconds=seconds,
         bytes=peak,
+        alone_seconds=timed + cold.compile_seconds if timed else 0.0,
     )
 
 
@@ -120,7 +169,8 @@ class _Trial:
 
     def __init__(self, group: session.Group, dataset, checked: config.Experiment):
         self.runs = session.population_of(group.static, len(group.runs), checked)
-        self.inputs = session.inputs_of(self.runs, group, dataset)
+        images = session.images_of(self.runs, dataset, checked)
+        self.inputs = session.inputs_of(self.runs, group, dataset, images)
         self.validated = group.split.validation.shape[1] > 0
         self.state = self._closed(self.runs.segment(self.runs.init(self.inputs), self.inputs, 0, 1))
         jax.block_until_ready(self.state.parts)
@@ -145,10 +195,7 @@ class _Trial:
         state, steps, seconds = self.state, 1, []
         began = time.perf_counter()
         while time.perf_counter() - began < MEASURE_SECONDS or len(seconds) < 3:
-            start = time.perf_counter()
-            state = self.runs.segment(state, self.inputs, 0, steps)
-            jax.block_until_ready(state.parts)
-            took = time.perf_counter() - start
+            state, took = timing.time_steps(self.runs, state, self.inputs, steps)
             seconds.append(took / steps)
             steps = int(np.clip(steps * DISPATCH_SECONDS / took, 1, min(4 * steps, self.runs.static.steps_per_epoch)))
         return float(np.median(seconds[len(seconds) // 2 :]))

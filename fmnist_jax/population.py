@@ -9,14 +9,15 @@ one batched program, which fills an accelerator and suits networks too small to 
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 
-from fmnist_jax import experiment, models, train
+from fmnist_jax import experiment, models, streaming, train
+from fmnist_jax.streaming import Streamed
 
 # On two AVX-512 cores a small MLP is up to 1.2 times as fast vmapped as mapped, a large one slower, and a CNN slower at
 # any size (python -m benchmarks.throughput --crossover). On an accelerator a mapped run would leave the chip idle.
@@ -68,8 +69,8 @@ class Inputs:
 
     seeds: Units  # [] uint32 a run
     hyper: Units  # experiment.Hyper a run
-    images: Shared  # [N, H, W, C] uint8
-    labels: Shared  # [N] int32
+    images: Shared | Streamed  # [N, H, W, C] uint8
+    labels: Shared | Streamed  # [N] int32, where the images are
     train: Units  # [n] int32 a run
     train_size: Units  # [] int32 a run
     validation: Units  # [m] int32 a run
@@ -78,23 +79,11 @@ class Inputs:
 
 @functools.lru_cache(maxsize=8)
 def _programs(static: experiment.Static, mode: str) -> tuple[train.Train, dict, dict]:
-    """The functions of a run, as jitted for `mode`, and a place for what is compiled of them.
+    """The functions of a run, and places for what is jitted of them for `mode`, and for what is compiled.
 
     Kept, because the parts of a group that was cut, and its test, are populations of their own with the same programs.
     """
-    run = train.make_train(static)
-    axes = {
-        run.init: (0, 0),
-        run.order: (0, None, 0, 0),
-        run.segment: (0, 0, None, None, 0, None, None),
-        run.evaluate: (0, 0, None, None, 0, 0),
-        run.close: (0, 0, 0),
-    }
-    jitted = {
-        function: jax.jit(function if mode == "map" else jax.vmap(function, in_axes=of_runs))
-        for function, of_runs in axes.items()
-    }
-    return run, jitted, {}
+    return train.make_train(static), {}, {}
 
 
 def forget_programs() -> None:
@@ -117,6 +106,8 @@ class Population:
             self.unit_devices = self.devices = self.devices[: -(-runs // self.width)]
         self._run, self._jitted, self._compiled = _programs(static, mode)
         self._order: tuple[int, Inputs | None, Units | None] = (-1, None, None)
+        self._rows: tuple[int, Inputs | None, list[np.ndarray]] = (-1, None, [])  # the same on the host
+        self._feeds = {device: streaming.Feed(device) for device in self.devices}
 
     def put(self, tree) -> Units:
         """A host tree whose leaves have a leading axis of runs, on the devices."""
@@ -160,17 +151,54 @@ class Population:
         epoch, start = divmod(step, self.static.steps_per_epoch)
         if start + num_steps > self.static.steps_per_epoch:
             raise ValueError(f"steps {step}..{step + num_steps} cross an epoch")
-        if self._order[0] != epoch or self._order[1] is not inputs:
-            order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
-            self._order = (epoch, inputs, order)
-        data = (inputs.images, inputs.labels, self._order[2])
         idle = self._idle(stopped)
+        if isinstance(inputs.images, Streamed):
+            return self._stream_segment(state, inputs, epoch, start, num_steps, idle)
+        data = (inputs.images, inputs.labels, self._order_of(inputs, epoch))
         trained = self._call(
             self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps), skip=idle
         )
         return Units(
             [old if i in idle else new for i, (old, new) in enumerate(zip(state.parts, trained.parts, strict=True))]
         )
+
+    def _order_of(self, inputs: Inputs, epoch: int) -> Units:
+        if self._order[0] != epoch or self._order[1] is not inputs:
+            order = self._call(self._run.order, inputs.seeds, np.int32(epoch), inputs.train, inputs.train_size)
+            self._order = (epoch, inputs, order)
+        return self._order[2]
+
+    def _rows_of(self, inputs: Inputs, epoch: int) -> list[np.ndarray]:
+        """The order of an epoch, of each unit, on the host."""
+        if self._rows[0] != epoch or self._rows[1] is not inputs:
+            self._rows = (epoch, inputs, jax.device_get(self._order_of(inputs, epoch).parts))
+            if (epoch + 1) * self.static.steps_per_epoch < self.static.total_steps:
+                self._order_of(inputs, epoch + 1)  # drawn now, it will not have to wait for this epoch's steps
+        return self._rows[2]
+
+    def _stream_segment(self, state: Units, inputs: Inputs, epoch: int, start: int, num_steps: int, idle) -> Units:
+        """`segment`, a chunk of steps after the other: the same program, whose images are the chunk's, in order."""
+        batch, parts, rows = self.static.batch_size, list(state.parts), self._rows_of(inputs, epoch)
+        room = inputs.images.rows_in() // (self.width or 1) // batch
+        steps = min(max(1, room), self.static.steps_per_epoch)
+        # A step more than there are images for: of the whole of it XLA would make no slice, and perhaps other bits.
+        chosen = np.arange((steps + 1) * batch, dtype=np.int32)
+        queues = [
+            [(unit, *block) for unit in units if unit not in idle for block in streaming.blocks(num_steps, steps)]
+            for units in self._units_of_devices()
+        ]
+        for unit, first, end in streaming.in_turn(queues):
+            feed = self._feeds[self.unit_devices[unit]]
+            own = rows[unit][..., (start + first) * batch : (start + end) * batch]
+            shape = (*own.shape[:-1], steps * batch)
+            chunk = feed.send(inputs.images.array, inputs.labels.array, own, shape)
+            args = (parts[unit], inputs.hyper.parts[unit], *chunk, chosen, np.int32(0), np.int32(end - first))
+            parts[unit] = self._dispatch(unit, self._run.segment, args, (0, 0, 0, 0, None, None, None))
+            feed.read_by(parts[unit].step)
+        return Units(parts)
+
+    def _units_of_devices(self) -> list[list[int]]:
+        return [[i for i, own in enumerate(self.unit_devices) if own == device] for device in self.devices]
 
     def _idle(self, stopped: Sequence[bool] | None) -> set[int]:
         if stopped is None or not any(stopped):
@@ -183,12 +211,72 @@ class Population:
         none = state.map(lambda part: ())
         return self._call(self._run.close, state, inputs.hyper, validation if self.static.monitor else none)
 
-    def evaluate(self, state: Units, hyper: Units, images: Shared, labels: Shared, indices: Units, sizes: Units):
-        """Masked metric sums and predictions [m] of every run on its own indices, as two `Units`."""
-        both = self._call(self._run.evaluate, state, hyper, images, labels, indices, sizes)
+    def evaluate(
+        self,
+        state: Units,
+        hyper: Units,
+        images: Shared | Streamed,
+        labels: Shared | Streamed,
+        indices: Units,
+        sizes: Units,
+    ) -> tuple[Units, Units]:
+        """Masked metric sums and predictions [m] of every run on its own indices."""
+        if isinstance(images, Streamed):
+            both = self._stream_evaluate(state, hyper, images, labels, indices, sizes)
+        else:
+            both = self._call(self._run.evaluate, state, hyper, images, labels, indices, sizes)
         return both.map(lambda part: part[0]), both.map(lambda part: part[1])
 
+    def activities(self, state: Units, hyper: Units, images: Shared) -> Units:
+        """What every run's last two layers give for images [B, H, W, C]: {"features", "logits": [B, units]}."""
+        return self._call(self._run.activities, state, hyper, images)
+
+    def _stream_evaluate(self, state, hyper, images: Streamed, labels: Streamed, indices: Units, sizes: Units) -> Units:
+        """A block of batches after the other, the sums in the same order; runs with the same indices share a block."""
+        rows = jax.device_get(indices.parts)
+        alike = self.width is None or all((part == part[0]).all() for part in rows)
+        if self.width and alike:
+            rows = [part[0] for part in rows]
+        length = rows[0].shape[-1]
+        batch = min(self.static.eval_batch_size, length)
+        batches = -(-length // batch)
+        room = max(1, images.rows_in() // (1 if alike else self.width) // batch)
+        each = -(-batches // -(-batches // room))  # as few blocks as there is room for, of about one size
+        axes = (0, 0, *((None, None) if alike else (0, 0)), None, 0)
+        whole = each == batches
+        if whole:
+            results, size = [None] * len(rows), length
+            chosen = np.arange(length, dtype=np.int32)
+        else:
+            results, size = self._call(self._run.tally, indices).parts, each * batch
+            chosen = np.arange(size + batch, dtype=np.int32)  # a batch more, as in _stream_segment
+
+        for units, first, end in streaming.in_turn(self._lots(rows, streaming.blocks(batches, each))):
+            feed = self._feeds[self.unit_devices[units[0]]]
+            own = rows[units[0]][..., first * batch : end * batch]
+            chunk = feed.send(images.array, labels.array, own, (*own.shape[:-1], size))
+            for unit in units:
+                args = (state.parts[unit], hyper.parts[unit], *chunk, chosen, sizes.parts[unit])
+                if whole:
+                    results[unit] = self._dispatch(unit, self._run.evaluate, args, axes)
+                else:
+                    args = (*args, results[unit], np.int32(first), np.int32(end - first))
+                    results[unit] = self._dispatch(unit, self._run.evaluate_more, args, (*axes, 0, None, None))
+            feed.read_by([results[unit] for unit in units])
+        return Units(results)
+
+    def _lots(self, rows: Sequence[np.ndarray], blocks: Iterable) -> list[list[tuple]]:
+        """(units with the same rows, a block of those), all that there are of each device."""
+        blocks, queues = list(blocks), []
+        for units in self._units_of_devices():
+            lots: dict[bytes, list[int]] = {}
+            for unit in units:
+                lots.setdefault(rows[unit].tobytes(), []).append(unit)
+            queues.append([(lot, *block) for lot in lots.values() for block in blocks])
+        return queues
+
     def _call(self, function: Callable, *args, skip: Sequence[int] = ()) -> Units:
+        axes = tuple(0 if isinstance(a, Units) else None for a in args)
         results = []
         for i, device in enumerate(self.unit_devices):
             if i in skip:
@@ -197,23 +285,31 @@ class Population:
             own = [
                 a.parts[i] if isinstance(a, Units) else a.copies[device] if isinstance(a, Shared) else a for a in args
             ]
-            shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(own))
-            if (function, device, shapes) not in self._compiled:
-                self._compile(function, shapes, own)
-            results.append(self._compiled[function, device, shapes](*own))
+            results.append(self._dispatch(i, function, own, axes))
         return Units(results)
 
-    def _compile(self, function: Callable, shapes, args) -> None:
+    def _dispatch(self, unit: int, function: Callable, args: Sequence, axes: tuple[int | None, ...]):
+        """Starts `function` of a unit's own arguments on its device; `axes` say which of them have one of runs."""
+        device = self.unit_devices[unit]
+        shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(args))
+        if (function, axes, device, shapes) not in self._compiled:
+            self._compile(function, axes, shapes, args)
+        return self._compiled[function, axes, device, shapes](*args)
+
+    def _compile(self, function: Callable, axes, shapes, args) -> None:
         """Compiles for every device at once, a thread each: the first to need a program brings it to all."""
         start = time.perf_counter()
+        if (function, axes) not in self._jitted:
+            of_unit = function if self.mode == "map" else jax.vmap(function, in_axes=axes)
+            self._jitted[function, axes] = jax.jit(of_unit)
 
         def compile_on(device):
             sharding = jax.sharding.SingleDeviceSharding(device)
             abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=sharding), args)
-            return self._jitted[function].lower(*abstract).compile()
+            return self._jitted[function, axes].lower(*abstract).compile()
 
         first = compile_on(self.devices[0])  # traces; the others find the trace
         with ThreadPoolExecutor(len(self.devices)) as pool:
             programs = [first, *pool.map(compile_on, self.devices[1:])]
-        self._compiled.update({(function, d, shapes): p for d, p in zip(self.devices, programs, strict=True)})
+        self._compiled.update({(function, axes, d, shapes): p for d, p in zip(self.devices, programs, strict=True)})
         self.compile_seconds += time.perf_counter() - start

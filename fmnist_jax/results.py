@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fmnist_jax import arms, groups, outcomes, session, tidy, writers
+from fmnist_jax import activities, arms, groups, outcomes, references, session, tidy, timing, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import RunError, UserError
@@ -55,6 +55,11 @@ class Results:
     def table(self) -> pd.DataFrame:
         """A row a run: arm, seed, fold, a column a factor, final metrics, where it diverged or stopped, seconds."""
         return self.study.runs
+
+    @property
+    def references(self) -> pd.DataFrame:
+        """A row a fit of a reference arm: name, seed, train_images, accuracies, seconds, parameters, or its error."""
+        return pd.DataFrame(self.study.references)
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -210,6 +215,7 @@ def description(name: str, checked: Experiment, study_arms: Sequence[Arm]) -> di
         "refit": checked.selection.refit,
         "tensorboard": checked.writers.tensorboard,
         "page": checked.writers.page,
+        "references": references.about(checked, study_arms[0]),
         "arms": [{"name": a.name, "override": a.override, "factors": a.factors} for a in study_arms],
         "claims": list(checked.claims),
     }
@@ -237,6 +243,8 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
     factors = list(dict.fromkeys(key for arm in about["arms"] for key in arm["factors"]))
     values = pd.DataFrame([{"arm": arm["name"], **arm["factors"]} for arm in about["arms"]])
     runs = values.merge(runs, on="arm", how="right") if len(runs) else _no_runs(values)
+    identities = {arm["name"]: arms.identity(groups.override_of(arm)) for arm in about["arms"]}
+    runs = timing.with_column(directory, runs, identities)
     order = {arm["name"]: i for i, arm in enumerate(about["arms"])}
     runs = runs.sort_values(["seed", "fold", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c)
     dataset = _json(directory / "dataset.json")
@@ -256,10 +264,12 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
         unfinished=wanted - finished - failed,
         synthetic=about["synthetic"],
         confusions=_confusions(parts, len(names)),
+        activities=_activities(parts),
         class_names=names,
         wrong=tuple(_json(directory / "outcomes.json").get("wrong", ())),
         train_size=dataset.get("train_size", 0),
         validation_size=dataset.get("validation_size", 0),
+        references=references.read(directory, about.get("references", {"names": ()}), about["seeds"]),
     )
 
 
@@ -351,6 +361,17 @@ def _confusions(parts: Sequence[_Part], classes: int) -> dict[str, np.ndarray]:
     return sums
 
 
+def _activities(parts: Sequence[_Part]) -> dict[str, dict[str, np.ndarray]]:
+    """Arm -> layer -> the mean of its runs' correlations of activities, where they were measured."""
+    places: dict[str, list] = {}
+    for part in parts:
+        for then, now in part.now.items() if activities.there(part.place) else ():
+            places.setdefault(now, []).append((part.place, then))
+    of_study = {(seed, fold) for part in parts for _, seed, fold in part.runs}
+    found = {arm: activities.of_arm(own, of_study) for arm, own in places.items() if arm}
+    return {arm: layers for arm, layers in found.items() if layers}
+
+
 def _refit_failure(directory: Path, about: dict) -> list[dict]:
     path = directory / "refit" / "failed.json"
     if not about["refit"] or not path.exists():
@@ -405,9 +426,8 @@ def _refit(directory: Path, about: dict) -> dict:
 def stamp(directory: Path) -> str:
     """A digest that changes whenever the tables would: of the arms, and of the files that the tables are made of."""
     about = writers.read_json(directory / "study.json")
-    files = sorted(
-        p for name in ("metrics.jsonl", "done.json", "test.json") for p in directory.glob(f"groups/*/{name}")
-    )
+    names = ("groups/*/metrics.jsonl", "groups/*/done.json", "groups/*/test.json", "timing.json")
+    files = sorted(p for name in names for p in directory.glob(name))
     state = [(str(p.relative_to(directory)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     text = json.dumps([about["arms"], about["seeds"], about["folds"], about["tensorboard"], state])
     return hashlib.sha256(text.encode()).hexdigest()

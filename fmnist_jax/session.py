@@ -5,19 +5,33 @@ Training ends with done.json; the test set is read by `measure_group` alone, whi
 
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fmnist_jax import checkpoint, config, experiment, metrics, population, sharding, train, writers
+from fmnist_jax import (
+    activities,
+    checkpoint,
+    config,
+    experiment,
+    memory,
+    metrics,
+    population,
+    sharding,
+    train,
+    weights,
+    writers,
+)
 from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
 from fmnist_jax.errors import RunError
 from fmnist_jax.population import Inputs, Population, Units
 from fmnist_jax.signals import Signals
+from fmnist_jax.streaming import Streamed
 from fmnist_jax.terminal import Live, Progress
 
 CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
@@ -26,8 +40,9 @@ CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no re
 class Interrupted(Exception):
     """A signal asked to stop; everything is saved."""
 
-    def __init__(self, signum: int, step: int):
-        super().__init__(f"stopped at step {step:,}, all saved; the same command goes on from there")
+    def __init__(self, signum: int, step: int | None = None):
+        at = "" if step is None else f" at step {step:,}"
+        super().__init__(f"stopped{at}, all saved; the same command goes on from there")
         self.signum = signum
 
 
@@ -54,6 +69,7 @@ class Group:
     hyper: experiment.Hyper  # leaves [R, ...]
     split: Split
     source: config.DatasetConfig
+    begin: Callable | None = None  # the drawn states of its runs, on the host -> those that they start from
 
 
 @dataclasses.dataclass
@@ -85,24 +101,25 @@ def measure_group(
 ) -> None:
     """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
 
+    Where `settings` ask for activities, activities.npz too, which takes 8 bytes a run at once and pair of units.
+
     Args:
       width: how many runs at once; by default all.
 
     Raises:
       Outdated: the group's last checkpoint is gone or damaged.
     """
-    everyone = population_of(group.static, len(group.runs), settings)
-    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
-    found = checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))
-    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
-        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
-    parts = []
+    last = last_state(group, directory, settings)
+    parts, correlated = [], []
     for first in range(0, len(chosen), width or len(chosen)):
         part = np.array(chosen[first : first + (width or len(chosen))])
-        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(found[1]), group.hyper))
+        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(last), group.hyper))
         some = population_of(group.static, len(part), settings)
-        sums, predictions = _predict_test(some, some.put(state), some.put(hyper), dataset)
+        state, hyper = some.put(state), some.put(hyper)
+        sums, predictions = _predict_test(some, state, hyper, dataset, settings)
         parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
+        if settings.evaluation.activities:
+            correlated.append(activities.measure(_activities(some, state, hyper, dataset, settings)))
     finals, predictions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
     labels = dataset.test_labels.astype(classes)
@@ -112,7 +129,25 @@ def measure_group(
         {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
         for i, run in enumerate(chosen)
     ]
-    writers.write_json(directory / "test.json", {"runs": list(chosen), "results": results})
+    if measured := activities.write(directory, chosen, correlated):
+        results = [{**row, **activities.columns(measured, i)} for i, row in enumerate(results)]
+    # Last: with test.json all of it is there.
+    of = {"runs": list(chosen), "activities": settings.evaluation.activities}
+    writers.write_json(directory / "test.json", {**of, "results": results})
+
+
+def last_state(group: Group, directory: Path, settings: config.Experiment):
+    """The state in which a trained group's runs ended, on the host, with a leading axis of runs.
+
+    Raises:
+      Outdated: its last checkpoint is gone or damaged.
+    """
+    everyone = population_of(group.static, len(group.runs), settings)
+    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
+    found = checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))
+    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
+        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
+    return found[1]
 
 
 def population_of(static: experiment.Static, runs: int, settings: config.Experiment) -> Population:
@@ -121,12 +156,24 @@ def population_of(static: experiment.Static, runs: int, settings: config.Experim
     return Population(static, runs, devices, population.choose_mode(settings.population.mode, static))
 
 
-def _predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset):
+def _predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
     """Metric sums and predictions on the test set; the only reader of it."""
     indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
     sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
-    images, labels = population.share(dataset.test_images), population.share(dataset.test_labels)
+    reach = _reach(population, dataset, settings)
+    images, labels = reach(dataset.test_images), reach(dataset.test_labels)
     return population.evaluate(state, hyper, images, labels, population.put(indices), population.put(sizes))
+
+
+def _activities(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
+    """What the last two layers of every run give for the first test images, a batch after the other."""
+    count = min(settings.evaluation.activities, len(dataset.test_labels))
+    batch = min(settings.evaluation.batch_size, count)
+    for first in range(0, count, batch):
+        chosen = np.arange(first, first + batch) % count  # the last batch is filled up, for one program to do
+        images = population.share(np.asarray(dataset.test_images[chosen]))
+        found = population.get(population.activities(state, hyper, images))
+        yield jax.tree.map(lambda values, first=first: values[:, : count - first], found)
 
 
 class _Session:
@@ -137,7 +184,8 @@ class _Session:
         self.group, self.dataset, self.directory, self.settings, self.live = group, dataset, directory, settings, live
         static = group.static
         self.population = population_of(static, len(group.runs), settings)
-        self.inputs = inputs_of(self.population, group, dataset)
+        images = images_of(self.population, dataset, settings)
+        self.inputs = inputs_of(self.population, group, dataset, images)
         self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
         self.progress = Progress(len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size)
         self.timing = Timing()
@@ -175,12 +223,31 @@ class _Session:
     def _restore(self):
         template = self.population.shapes(_seeds(self.group), self.group.hyper)
         if (found := self.checkpoints.restore(template)) is None:
-            return self.population.init(self.inputs), 0
+            return self._begin(), 0
         step, state = found
         if self.group.static.early_stop:
             self.stopped_at = state.watch.stopped_at
         self._check_rows(step)
         return self.population.put(state), step
+
+    def _begin(self) -> Units:
+        """The first state of every run: drawn, and then what it starts from put over it."""
+        state = self.population.init(self.inputs)
+        if self.group.static.weights:
+            state = self.population.put(self._from_file(self.population.get(state)))
+        if self.group.begin:
+            state = self.population.put(self.group.begin(self.population.get(state)))
+        return state
+
+    def _from_file(self, state):
+        """A host state with the weights of the file that the runs start from; what was loaded goes to weights.json."""
+        source = self.group.static.weights
+        loaded = weights.load(source, weights.of_one(state))
+        facts = {"weights": source, "file": str(loaded.path), "sha256": loaded.sha256, "fresh": loaded.fresh}
+        writers.write_json(self.directory / "weights.json", facts)
+        if loaded.fresh:
+            self.live.say(f"{source}: of another number of classes; {', '.join(loaded.fresh)} are drawn anew")
+        return weights.over(state, loaded)
 
     def _check_rows(self, step: int) -> None:
         """Every evaluation up to a checkpoint has its rows on the disk, or someone has damaged the file."""
@@ -236,7 +303,7 @@ class _Session:
         if self.group.split.validation.shape[1]:
             evaluated["validation"] = self._evaluate(state, inputs.validation, inputs.validation_size)
         if self.settings.evaluation.test_curves:
-            evaluated["test"] = _predict_test(self.population, state, inputs.hyper, self.dataset)[0]
+            evaluated["test"] = _predict_test(self.population, state, inputs.hyper, self.dataset, self.settings)[0]
         sums = state.map(lambda part: part.sums)
         state = self.population.close_segment(state, inputs, evaluated.get("validation"))
         self.pending = (step, state, sums, evaluated)
@@ -349,15 +416,40 @@ def _seeds(group: Group) -> np.ndarray:
     return np.array([run.seed for run in group.runs], np.uint32)
 
 
-def inputs_of(population: Population, group: Group, dataset: Dataset) -> Inputs:
-    """What the runs of a group read in training, on the devices."""
+def residence(dataset: Dataset, settings: config.Experiment) -> memory.Images:
+    """How the images of a data set, which are not read, get to the devices that `settings` ask for."""
+    images = len(dataset.train_labels) + len(dataset.test_labels)
+    size = images * math.prod(dataset.train_images.shape[1:]) * dataset.train_images.dtype.itemsize
+    devices = sharding.devices_for(10**9, settings.population.devices)
+    sharing = len(devices) if devices[0].platform == "cpu" else 1
+    limit = memory.limit(settings.population.memory_gb)
+    return memory.Images(size * sharing, sharing, limit, settings.population.stream)
+
+
+def _reach(population: Population, dataset: Dataset, settings: config.Experiment) -> Callable:
+    """What makes of an array of the data set something that a population reads."""
+    place = residence(dataset, settings)
+    if place.streamed:
+        return lambda array: Streamed(array, place.chunks)
+    return lambda array: population.share(np.asarray(array))
+
+
+def images_of(population: Population, dataset: Dataset, settings: config.Experiment) -> tuple:
+    """Training images and labels as the runs read them: on the devices, or streamed there."""
+    reach = _reach(population, dataset, settings)
+    return reach(dataset.train_images), reach(dataset.train_labels)
+
+
+def inputs_of(population: Population, group: Group, dataset: Dataset, images: tuple) -> Inputs:
+    """What the runs of a group read in training, with `images` and labels as `images_of` gives them."""
+    images, labels = images
     folds = np.array([run.fold for run in group.runs])
     split = group.split
     return Inputs(
         seeds=population.put(_seeds(group)),
         hyper=population.put(group.hyper),
-        images=population.share(np.asarray(dataset.train_images)),
-        labels=population.share(dataset.train_labels),
+        images=images,
+        labels=labels,
         train=population.put(split.train[folds]),
         train_size=population.put(split.train_size[folds]),
         validation=population.put(split.validation[folds]),

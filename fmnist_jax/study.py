@@ -10,18 +10,37 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from fmnist_jax import arms, config, groups, outcomes, refit, results, session, terminal, tidy, workdir, writers
+from fmnist_jax import (
+    arms,
+    carry,
+    config,
+    groups,
+    outcomes,
+    references,
+    refit,
+    results,
+    session,
+    terminal,
+    tidy,
+    timing,
+    workdir,
+    writers,
+)
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import load
 from fmnist_jax.errors import RunError, StorageError, UserError
 from fmnist_jax.groups import Place, RunKey, Workshop
+from fmnist_jax.signals import Signals
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
-# (Other devices move the last place of vmapped runs; environment.json says which there were.)
+# (Other devices, and streaming, move the last place of vmapped runs; environment.json says which devices there were.)
 NOT_IN_A_RUN = (
     *("dataset.data_dir", "platform", "population.devices", "population.memory_gb"),
+    "population.stream",
     *("checkpoint.every", "checkpoint.keep", "writers.tensorboard", "writers.page"),
     *("question", "metric", "claims", "selection.arm_by", "selection.refit", "evaluation.test"),
+    "evaluation.activities",  # measured whenever asked for, of the weights that are there
+    *("evaluation.timed_steps", "references", "reference_images"),  # what is measured beside the runs
     *("sweep", "seeds", "first_seed"),  # which runs, not what one is: new ones are added to those that are there
 )
 
@@ -30,7 +49,7 @@ def run(checked: config.Experiment, directory: Path, console: Console, retry: bo
     """Trains what is not done yet in `directory`, tests it, writes its tables and page, and shows the answer.
 
     Args:
-      retry: train again the groups that failed.
+      retry: train again the groups that failed, and try again what was measured beside them.
 
     Raises:
       UserError: the config does not fit itself, the data, or the workdir.
@@ -41,8 +60,9 @@ def run(checked: config.Experiment, directory: Path, console: Console, retry: bo
     results.check_claims(checked, study.arms)
     if not study.finished():
         study.divide()  # refuses what does not fit before there is anything to leave behind
+        study.check_references()
     with workdir.lock(directory):
-        if study.finished():  # perhaps by another process, meanwhile
+        if study.finished() and not retry:  # perhaps by another process, meanwhile
             workdir.check_same(directory, study.keys)
             results.describe(directory, checked, study.arms)
         else:
@@ -56,6 +76,19 @@ def run(checked: config.Experiment, directory: Path, console: Console, retry: bo
             "--retry (in Python, retry=True) trains them again"
         )
     return found
+
+
+def check(checked: config.Experiment, directory: Path, console: Console) -> None:
+    """Refuses what `run` would refuse, and trains nothing.
+
+    Raises:
+      UserError: as `run`.
+    """
+    study = _Study(checked, arms.arms_of(checked), directory, console)
+    results.check_claims(checked, study.arms)
+    if not study.finished():
+        study.divide()
+        study.check_references()
 
 
 class Standing:
@@ -102,7 +135,8 @@ class _Study:
 
     def __init__(self, checked: config.Experiment, study_arms: Sequence[Arm], directory: Path, console: Console):
         self.checked, self.arms, self.directory, self.console = checked, study_arms, directory, console
-        self.keys = {k: v for k, v in config.flatten(checked).items() if k not in NOT_IN_A_RUN}
+        flat = config.flatten(checked)
+        self.keys = {k: v for k, v in flat.items() if k not in NOT_IN_A_RUN and not k.startswith("paper.")}
         self.workshop = Workshop(checked, load)
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
         self.standing = Standing(directory, self.wanted)
@@ -113,6 +147,8 @@ class _Study:
         there = self.standing.refresh()
         if not self.wanted <= {key for place in there.places if place.trained for key in place.runs}:
             return False
+        if self._untimed() or references.due(self.directory, self.checked, self.arms[0]):
+            return False
         return not self._untested() and not self._outcomes_due() and not self._refit_due()
 
     def divide(self) -> list:
@@ -120,8 +156,12 @@ class _Study:
         there = self.standing.refresh()
         return groups.divide(self.workshop, self.arms, there.runs, there.limits)
 
+    def check_references(self) -> None:
+        """Refuses more images for them than there are, or than memory holds."""
+        references.check(self.checked, self.arms[0], self.workshop)
+
     def complete(self, retry: bool) -> None:
-        """Trains every group; then, with nothing left to train, tests."""
+        """Trains every group; then, with nothing left to train, tests; then times arms alone and fits references."""
         workdir.claim(self.directory, self.keys, self.workshop.fingerprints())
         self.standing = Standing(self.directory, self.wanted)  # groups of a corrected config are gone
         new = self.divide()
@@ -133,6 +173,8 @@ class _Study:
         if retry:
             for place in [*self.standing.refresh().places, refit.place(self.directory)]:
                 (place.directory / "failed.json").unlink(missing_ok=True)
+            timing.forget_failures(self.directory)
+            references.forget_failures(self.directory)
         self._train_all()
         if (failed := [p for p in self.standing.places if p.failure]) and self._choosing():
             self.console.print(
@@ -142,6 +184,8 @@ class _Study:
         self._refit()
         self._test_all()
         self._keep_outcomes()
+        self._time_alone()
+        self._fit_references()
 
     def _choosing(self) -> bool:
         return self.checked.selection.refit or self.checked.evaluation.test == "chosen"
@@ -149,6 +193,9 @@ class _Study:
     def _describe_data(self) -> None:
         if any(self.workshop.dataset(arm.experiment.dataset).synthetic for arm in self.arms):
             self.console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
+        if self.checked.population.stream == "auto":
+            for words in self.workshop.streamed(arm.experiment.dataset for arm in self.arms):
+                self.console.print(words, highlight=False, soft_wrap=True)
         source = self.arms[0].experiment.dataset
         dataset, split = self.workshop.dataset(source), self.workshop.split(source)
         sizes = {"train_size": int(split.train_size.min()), "validation_size": int(split.validation_size.min())}
@@ -177,7 +224,7 @@ class _Study:
     def _train(self, place: Place, live: terminal.Live) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
         with _Attempt() as attempt:
-            group = place.build(self.workshop)
+            group = carry.prepared(place, place.build(self.workshop), self.standing.places, self.workshop)
             session.train_group(group, self.workshop.dataset(group.source), place.directory, self.checked, live)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
             place.split()
@@ -239,7 +286,8 @@ class _Study:
         untested = []
         for place in self.standing.places:
             runs = {i for i, key in enumerate(place.runs) if key in wanted}
-            if place.trained and not place.failure and not runs <= place.tested_runs:
+            correlated = self.checked.evaluation.activities in (0, place.activities) or not runs
+            if place.trained and not place.failure and not (runs <= place.tested_runs and correlated):
                 untested.append((place, sorted(runs | place.tested_runs)))
         return untested
 
@@ -296,6 +344,48 @@ class _Study:
         own = {run: p for part in found for run, p in part.items() if of["seeds"][0] <= run[0] < of["seeds"][1]}
         dataset = self.workshop.dataset(arm.experiment.dataset)
         outcomes.write(self.directory, dataset, np.stack([own[run] for run in sorted(own)]), of)
+
+    def _untimed(self) -> list[tuple[Arm, int]]:
+        """(arm, seed) that have still to be timed alone, of the arms that could be trained."""
+        there = {key.arm for place in self.standing.places if place.trained and not place.failure for key in place.runs}
+        trained = [arm for arm in self.arms if arms.identity(arm.override) in there]
+        return timing.due(self.directory, self.checked, trained)
+
+    def _time_alone(self) -> None:
+        """Nothing runs beside it any more."""
+        if not self._untimed():
+            return
+        bench = timing.Bench(self.directory, self.checked, self.workshop)
+        untimed = self._untimed()  # perhaps more: none of another machine counts
+        with self._live() as live, Signals() as signals:
+            for i, (arm, seed) in enumerate(untimed):
+                live.note(f"timing arms alone: {i}/{len(untimed)}")
+                with _Attempt() as attempt:
+                    bench.time(arm, seed)
+                if attempt.failure:
+                    bench.note(arm, seed, float("nan"))
+                    live.say(f"{arm.name}, seed {seed}: not timed: {attempt.failure['error']}")
+                if signals.received:
+                    raise session.Interrupted(signals.received)
+
+    def _fit_references(self) -> None:
+        """A fit that is interrupted is lost; those before it are kept."""
+        first = self.arms[0]
+        if not (due := references.due(self.directory, self.checked, first)):
+            return
+        bench = references.Bench(self.directory, self.checked, first, self.workshop)
+        for i, (name, seed) in enumerate(due, 1):
+            called = name.replace("_", " ") + ("" if seed is None else f", seed {seed}")
+            self.console.print(
+                f"reference {i}/{len(due)}: {called}, on {bench.images:,} images", highlight=False, soft_wrap=True
+            )
+            with _Attempt() as attempt:
+                bench.fit(name, seed)
+            if attempt.failure:
+                error = attempt.failure["error"]
+                error = "out of memory; take fewer reference_images" if attempt.out_of_memory else error
+                bench.note(name, seed, error=error)
+                self.console.print(f"not fitted: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _results(place: Place) -> list[dict]:

@@ -50,6 +50,12 @@ def chain(*sweeps: Iterable[dict]) -> Sweep:
     return _some("chain", tuple(dict(override) for one in sweeps for override in _checked(one)))
 
 
+def union(*sweeps: Iterable[dict]) -> Sweep:
+    """One sweep after the other, but each override once: several questions that share arms."""
+    distinct = {repr(sorted(override.items())): override for override in chain(*sweeps)}
+    return tuple(distinct.values())
+
+
 def named(arms: Mapping[str, dict]) -> Sweep:
     """Arms with names of their own, for settings that belong together: {"dropout": {"model.dropout": (0.25,), ...}}."""
     return _some("named", tuple({VARIANT: name, **override} for name, override in arms.items()))

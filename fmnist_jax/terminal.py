@@ -15,6 +15,7 @@ from rich.text import Text
 from fmnist_jax import stats
 
 PLAIN_EVERY_SECONDS = 10.0
+NEWS_SECONDS = 3.0
 REDRAW_EVERY_SECONDS = 0.5
 ARMS_SHOWN = 15
 
@@ -50,7 +51,7 @@ class Progress:
 class Live:
     """What moves while a study trains: a line of progress, and of several arms a table of their means so far.
 
-    Redrawn where there is a terminal; elsewhere the line is printed every ten seconds and when it has news, and the
+    Redrawn where there is a terminal; elsewhere the line is printed every ten seconds, with news every three, and the
     table's best arm when a group has ended.
     """
 
@@ -105,6 +106,15 @@ class Live:
         """A line that stays."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def note(self, line: str) -> None:
+        """How far something is that is no training: a line in the place of the progress."""
+        now = time.monotonic()
+        if self._live:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        elif now - self._drawn_at >= PLAIN_EVERY_SECONDS:
+            self._drawn_at = now
+            self.say(line)
+
     def update(self, progress: Progress) -> None:
         """Shows how far the group is, at most every half second, or every ten where it cannot be redrawn."""
         now = time.monotonic()
@@ -114,9 +124,12 @@ class Live:
                 self._drawn_at = now
                 table = [self._table()] if len(self.arms) > 1 and self._latest else []
                 self._live.update(Group(*table, Text(line, no_wrap=True, overflow="ellipsis")), refresh=True)
-        elif now - self._drawn_at >= PLAIN_EVERY_SECONDS or progress.validation != self._validation:
-            self._drawn_at, self._validation = now, progress.validation
-            self.say(line)
+        else:
+            news = progress.validation != self._validation
+            ended = news and progress.step == progress.total_steps
+            if ended or now - self._drawn_at >= (NEWS_SECONDS if news else PLAIN_EVERY_SECONDS):
+                self._drawn_at, self._validation = now, progress.validation
+                self.say(line)
 
     def _line(self, progress: Progress) -> str:
         line = progress.line()

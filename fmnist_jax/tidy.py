@@ -4,7 +4,7 @@ A `Study` comes from a workdir (`fmnist_jax.results`) or from the CSV of a sweep
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class Study:
       select_by: the metric by which an arm is chosen as the best; not one of the test set where there is another.
       runs: a row a run: arm, seed, fold, a column a factor, metrics (NaN where missing), `diverged_at` and
         `stopped_at` (step, NaN where it did not), `epoch` (of the weights measured), `train_seconds` (an equal share
-        of its group's), `parameters`; of a workdir also `group` and `finished` (else it is as far as its last
+        of its group's), `parameters`; where arms were timed, `alone_seconds` (what the run's training takes with
+        nothing beside it: `fmnist_jax.timing`); of a workdir also `group` and `finished` (else it is as far as its last
         evaluation).
       curves: a row a run and evaluation: arm, seed, fold, step, epoch and metrics; may be empty.
       arms: names in the sweep's order.
@@ -53,6 +54,9 @@ class Study:
       class_names: of the rows of a confusion matrix.
       wrong: the test images most often wrong: {"index", "label", "predicted", "share", "png"}, png in base64.
       train_size, validation_size: of a fold; for the corrected test of k-fold differences.
+      activities: arm -> layer ("features", "logits") -> [units, units] correlation of activities, mean over its runs.
+      references: classical classifiers on the same images, a row a fit (`fmnist_jax.references`): {"name", "seed" (None
+        where nothing is drawn), "train_images", "test_accuracy", "validation_accuracy", ...}; no runs of the study.
     """
 
     name: str
@@ -73,6 +77,8 @@ class Study:
     wrong: tuple[dict, ...] = ()
     train_size: int = 0
     validation_size: int = 0
+    activities: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    references: tuple[dict, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -80,9 +86,88 @@ class Study:
         names = [
             c
             for c in self.runs.columns
-            if c == self.metric or (c.split("_")[0] in ("train", "validation", "test") and c != "train_seconds")
+            if c in (self.metric, "alone_seconds")
+            or (c.split("_")[0] in ("train", "validation", "test") and not c.endswith(("train_seconds", "_units")))
         ]
         return tuple(sorted(names, key=lambda c: c != self.metric))
+
+
+def combined(parts: Mapping[str, Study], settings: Mapping[str, Mapping[str, dict]], name: str, metric: str) -> Study:
+    """The runs of several studies as one: an arm is called "part: arm", and the factor "part" says whose it is.
+
+    Args:
+      settings: part -> arm -> the values of all its factors, also of those that another part varies.
+    """
+    keys = list(dict.fromkeys(key for part in settings.values() for arm in part.values() for key in arm))
+
+    def together(field: str, *, factors: bool) -> pd.DataFrame:
+        frames = []
+        for part, study in parts.items():
+            if len(frame := getattr(study, field)):
+                of_arm = {key: {arm: values[key] for arm, values in settings[part].items()} for key in keys}
+                columns = {key: frame["arm"].map(of_arm[key]) for key in keys} if factors else {}
+                frames.append(frame.assign(arm=f"{part}: " + frame["arm"].astype(str), part=part, **columns))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*AXES, "part", *keys])
+
+    runs = together("runs", factors=True)
+    folded = next((s for s in parts.values() if s.facts.get("folds", 1) > 1), None)
+    class_names = next((s.class_names for s in parts.values() if s.class_names), ())
+    alike = {part: study for part, study in parts.items() if study.class_names == class_names}
+    return Study(
+        name=name,
+        question="",
+        factors=factors_of(runs, ["part", *keys]) if len(runs) else (),
+        metric=metric,
+        select_by=metric,
+        runs=runs,
+        curves=together("curves", factors=False).drop(columns="part", errors="ignore"),
+        arms=tuple(f"{part}: {arm}" for part, study in parts.items() for arm in study.arms),
+        facts=_facts_of_all(list(parts.values())),
+        failures=tuple(failure for study in parts.values() for failure in study.failures),
+        unfinished=sum(study.unfinished for study in parts.values()),
+        synthetic=any(study.synthetic for study in parts.values()),
+        confusions={f"{part}: {arm}": m for part, study in alike.items() for arm, m in study.confusions.items()},
+        class_names=class_names,
+        train_size=folded.train_size if folded else 0,
+        validation_size=folded.validation_size if folded else 0,
+        activities={f"{part}: {arm}": m for part, study in parts.items() for arm, m in study.activities.items()},
+        references=tuple({**one, "part": part} for part, study in parts.items() for one in study.references),
+    )
+
+
+def _facts_of_all(studies: Sequence[Study]) -> dict[str, Any]:
+    facts = dict(studies[0].facts) if studies else {}
+    for key in ("wall_seconds", "compile_seconds", "groups"):
+        facts[key] = sum(study.facts.get(key, 0) for study in studies)
+    for key in ("seeds", "folds", "config", "refit", "images_per_second"):  # each part has its own
+        facts.pop(key, None)
+    return facts
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Paper:
+    """A published study, repeated: what its page and its chapter in docs/replication.md are made of.
+
+    Attributes:
+      name: of the workdir.
+      title, reference: of the paper.
+      question: what it asks.
+      notes: what differs from the paper, and what that may change, a sentence each.
+      study: the runs of all parts (`combined`), and the paper's claims.
+      exhibits: its tables and figures, as `fmnist_jax.exhibits` makes them.
+      parts: (name, question, link to its own page).
+      facts: for "environment" and "how to reproduce".
+    """
+
+    name: str
+    title: str
+    reference: str
+    question: str
+    notes: tuple[str, ...]
+    study: Study
+    exhibits: tuple[dict, ...] = ()
+    parts: tuple[tuple[str, str, str], ...] = ()
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def lower_is_better(metric: str) -> bool:
@@ -122,7 +207,7 @@ def factors_of(table: pd.DataFrame, keys: Sequence[str]) -> tuple[Factor, ...]:
     labels = short_labels(keys)
     found = []
     for key in keys:
-        values = list(dict.fromkeys(table[key].tolist()))
+        values = list(dict.fromkeys(table[key].dropna().tolist()))
         numeric = all(isinstance(v, (int, float, np.number)) for v in values)
         found.append(Factor(key, labels[key], tuple(sorted(values) if numeric else values), numeric))
     return tuple(found)

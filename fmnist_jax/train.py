@@ -62,7 +62,10 @@ class Train(NamedTuple):
     order: Any  # (seed, epoch [] int32, indices [n] int32, size [] int32) -> [n] int32
     segment: Any  # (state, hyper, images, labels, order, start, num_steps) -> state
     evaluate: Any  # (state, hyper, images, labels, indices [m] int32, size) -> (metrics.Sums, predictions [m] int32)
+    tally: Any  # (indices [m] int32) -> (metrics.Sums, predictions [m] int32) of nothing yet
+    evaluate_more: Any  # (..., labels, indices, size, tally, first, num_batches) -> tally, from batch `first` of m on
     close: Any  # (state, hyper, metrics.Sums of the validation set | ()) -> state, at the end of a segment
+    activities: Any  # (state, hyper, images [B, H, W, C] uint8) -> {"features": [B, D], "logits": [B, classes]}
 
 
 def make_train(static: Static) -> Train:
@@ -72,6 +75,9 @@ def make_train(static: Static) -> Train:
     stays within one epoch, whose order it is given, from its step `start` on; start and num_steps are traced, so
     segments of any length share one program. (start follows from state.step, but is one number for all runs: a batch
     at a place that differs by run would be a gather.)
+
+    `evaluate` with all images on the device and `tally` followed by `evaluate_more` of one block of batches after the
+    other, whose images are then all that `images` holds, do the same arithmetic in the same order.
     """
     module = models.MODELS[static.model.family](static.model)
 
@@ -143,6 +149,16 @@ def make_train(static: Static) -> Train:
         # Once a call, not once a step: a stopped run's work is thrown away, and costs the others nothing.
         return _unless_stopped(state, trained) if static.early_stop else trained
 
+    def add_batch(sums, state: State, hyper: Hyper, images, labels, chosen, mask):
+        inputs = augment.standardise(augment.to_float(images[chosen]), hyper.mean, hyper.std)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        logits = module.apply(variables, inputs, hyper, train=False)
+        loss = losses.per_example(static.loss, logits, labels[chosen])
+        sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
+        # As the confusion matrix books them: logits that are not finite are wrong whatever their argmax.
+        finite, wrong = jnp.isfinite(logits).all(-1), (labels[chosen] + 1) % static.model.classes
+        return sums, jnp.where(finite, jnp.argmax(logits, -1), wrong).astype(jnp.int32)
+
     def evaluate(state: State, hyper: Hyper, images, labels, indices, size):
         batch = min(static.eval_batch_size, len(indices))
         batches = -(-len(indices) // batch)
@@ -150,18 +166,25 @@ def make_train(static: Static) -> Train:
         counted = (jnp.arange(batches * batch) < size).reshape(batches, batch)
 
         def body(sums, xs):
-            chosen, mask = xs
-            inputs = augment.standardise(augment.to_float(images[chosen]), hyper.mean, hyper.std)
-            variables = {"params": state.params, "batch_stats": state.batch_stats}
-            logits = module.apply(variables, inputs, hyper, train=False)
-            loss = losses.per_example(static.loss, logits, labels[chosen])
-            sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
-            # As the confusion matrix books them: logits that are not finite are wrong whatever their argmax.
-            finite, wrong = jnp.isfinite(logits).all(-1), (labels[chosen] + 1) % static.model.classes
-            return sums, jnp.where(finite, jnp.argmax(logits, -1), wrong).astype(jnp.int32)
+            return add_batch(sums, state, hyper, images, labels, *xs)
 
         sums, predictions = lax.scan(body, metrics.zeros(static.model.classes), (padded, counted))
         return sums, predictions.reshape(-1)[: len(indices)]
+
+    def tally(indices):
+        return metrics.zeros(static.model.classes), jnp.zeros_like(indices)
+
+    def evaluate_more(state: State, hyper: Hyper, images, labels, indices, size, so_far, first, num_batches):
+        batch = min(static.eval_batch_size, len(so_far[1]))
+
+        def body(i, so_far):
+            sums, predictions = so_far
+            chosen = lax.dynamic_slice_in_dim(indices, i * batch, batch)
+            place = (first + i) * batch + jnp.arange(batch)
+            sums, predicted = add_batch(sums, state, hyper, images, labels, chosen, place < size)
+            return sums, predictions.at[place].set(predicted, mode="drop")
+
+        return lax.fori_loop(0, num_batches, body, so_far)
 
     def close(state: State, hyper: Hyper, validation) -> State:
         # A broken update shows in the next step's loss; the last one of a segment has no next step yet.
@@ -172,7 +195,14 @@ def make_train(static: Static) -> Train:
         closed = closed._replace(watch=_watch(static, state, hyper, validation))
         return _unless_stopped(state, closed) if static.early_stop else closed
 
-    return Train(init, order, segment, evaluate, close)
+    def activities(state: State, hyper: Hyper, images):
+        inputs = augment.standardise(augment.to_float(images), hyper.mean, hyper.std)
+        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        logits, sown = module.apply(variables, inputs, hyper, train=False, mutable=["activities"])
+        (features,) = jax.tree.leaves(sown)
+        return {"features": features, "logits": logits}
+
+    return Train(init, order, segment, evaluate, tally, evaluate_more, close, activities)
 
 
 def selected(state: State) -> State:

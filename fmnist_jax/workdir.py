@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 
 from fmnist_jax import writers
+from fmnist_jax.config import Experiment, flatten
 from fmnist_jax.errors import StorageError, UserError
 
 PACKAGES = (
@@ -81,7 +82,7 @@ def claim(workdir: Path, config: dict, fingerprints: dict[str, str]) -> None:
         own = {name: value for name, value in fingerprints.items() if name in known}
         _compare(workdir, {**there, key: shared}, {**config, key: own})
         fingerprints = known | fingerprints
-    elif any(config[k] != there.get(k, "-") for k in json.loads(json.dumps(config))):
+    elif _differing(there, config):
         shutil.rmtree(workdir / "groups", ignore_errors=True)
     writers.write_json(path, {**config, key: fingerprints})
 
@@ -96,13 +97,17 @@ def check_same(workdir: Path, config: dict) -> None:
 
 
 def _compare(workdir: Path, there: dict, config: dict) -> None:
-    config = json.loads(json.dumps(config))
-    differ = [k for k in config if config[k] != there.get(k, "-")]
-    if differ:
+    if differ := _differing(there, config):
         diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config[k]!r} now" for k in differ)
         raise UserError(
             f"workdir {workdir} holds results of another config ({diff}); choose another with --workdir=DIR"
         )
+
+
+def _differing(there: dict, config: dict) -> list[str]:
+    """The keys that differ; one that a workdir does not know, because it came later, had its default."""
+    config, defaults = (json.loads(json.dumps(keys)) for keys in (config, flatten(Experiment())))
+    return [k for k in config if config[k] != there.get(k, defaults.get(k, "-"))]
 
 
 def environment() -> dict:

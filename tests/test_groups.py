@@ -5,6 +5,7 @@ import pytest
 from helpers import mlp, tiny
 
 from fmnist_jax import arms, config, data, groups, memory, sweep
+from fmnist_jax.errors import UserError
 
 TRACED = {
     "optimizer.learning_rate": 1e-2,
@@ -142,3 +143,17 @@ def test_a_group_that_does_not_fit_goes_on_at_half_its_width(tmp_path):
     place.split()
     halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs, place.most))
     assert [len(runs) for _, runs in halves] == [1, 2]
+
+
+def test_a_split_is_stratified_unless_told_otherwise():
+    def counts(**changes):
+        checked = config.parse(mlp(dataset__validation_fraction=0.25, **changes))
+        workshop = groups.Workshop(checked)
+        labels = workshop.dataset(checked.dataset).train_labels
+        return np.bincount(labels[workshop.split(checked.dataset).validation[0]], minlength=10)
+
+    assert counts().tolist() == [6] * 10  # of 24 images a class
+    assert counts(stratified=False).sum() == 60
+    assert len(set(counts(stratified=False))) > 1
+    with pytest.raises(UserError, match="stratified=False: nothing reads it, because there is no validation set"):
+        config.parse(mlp(dataset__validation_fraction=0.0, stratified=False))

@@ -51,6 +51,29 @@ def test_validation_split_is_exact_where_floats_are_not():
     assert len(validation) == 58
 
 
+@given(LABELS, st.sampled_from([0.1, 0.29, 1 / 3, 0.5, 0.9]), SEEDS)
+@settings(deadline=None)
+def test_an_unstratified_validation_split_has_its_size_and_sees_no_class(labels, fraction, seed):
+    try:
+        train, validation = splits.validation_split(labels, fraction, seed, stratified=False)
+    except UserError:  # one side would be empty
+        assert round(fraction * len(labels)) in (0, len(labels))
+        return
+    assert_partition(train, validation, len(labels))
+    assert abs(len(validation) - fraction * len(labels)) <= 0.5 + 1e-9
+    other = splits.validation_split(np.zeros_like(labels), fraction, seed, stratified=False)[1]
+    np.testing.assert_array_equal(validation, other)
+
+
+def test_an_unstratified_validation_split_is_uniform():
+    # 3,000 draws of the 15 pairs of 6 examples: chi-square with 14 degrees of freedom, 99.99% below 42.6.
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    pairs = np.array([splits.validation_split(labels, 1 / 3, seed, stratified=False)[1] for seed in range(3000)])
+    counts = np.unique(pairs @ [6, 1], return_counts=True)[1]
+    assert len(counts) == 15
+    assert ((counts - 200) ** 2 / 200).sum() < 42.6
+
+
 def test_validation_split_zero_holds_nothing_out():
     train, validation = splits.validation_split(np.array([1, 0, 1]), 0, seed=0)
     np.testing.assert_array_equal(train, [0, 1, 2])

@@ -40,6 +40,10 @@ class Analysis:
       correlations: a row a (numeric factor, metric), over arms' means: factor, metric, n, pearson, low, high, p,
         spearman, spearman_p.
       verdicts: of the study's claims, in order.
+      references: a row a reference arm, after one of the study's best arm (or only one): name, of_study, metric (the
+        test accuracy, or the validation accuracy where the test set is not read), n, mean, sd, low, high (over seeds),
+        deterministic (the same every time, so that n = 1 has no interval to miss), train_images, fit_seconds (mean of a
+        fit; NaN of the study's arm), converged. Empty without reference arms.
       notes: what a reader must know of these statistics, a sentence each.
     """
 
@@ -52,6 +56,7 @@ class Analysis:
     correlations: pd.DataFrame
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    references: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def near(self) -> list[str]:
@@ -87,4 +92,5 @@ def analyse(study: Study, *, seed: int = 0) -> Analysis:
         correlations=frames.correlations(tables),
         verdicts=claims.judge(study),
         notes=notes_of(tables, best, importance),
+        references=frames.references(tables, summary, best),
     )

@@ -14,6 +14,8 @@ COMPARISONS += ("seeds_needed",)
 CURVES = ("arm", "metric", "step", "epoch", "n", "mean", "sd", "low", "high")
 IMPORTANCE = ("term", "method", "share", "df", "F", "p")
 CORRELATIONS = ("factor", "metric", "n", "pearson", "low", "high", "p", "spearman", "spearman_p")
+REFERENCES = ("name", "of_study", "metric", "n", "mean", "sd", "low", "high", "deterministic", "train_images")
+REFERENCES += ("fit_seconds", "converged")
 ALPHA = 0.05
 FOREST_ARMS = 8  # with fewer arms a random forest has nothing to learn from
 
@@ -146,3 +148,22 @@ def correlations(tables: Tables) -> pd.DataFrame:
             linear, rank = stats.pearson(x, y), stats.spearman(x, y)
             rows.append((factor.key, metric, *linear, rank.r, rank.p))
     return pd.DataFrame(rows, columns=list(CORRELATIONS))
+
+
+def references(tables: Tables, summary: pd.DataFrame, best: str | None) -> pd.DataFrame:
+    """`Analysis.references`; `summary` and `best` are the study's."""
+    study = tables.study
+    fits = pd.DataFrame([fit for fit in study.references if not fit.get("error")])
+    rows = []
+    for key, own in fits.groupby(["name", "part"] if "part" in fits else ["name"], sort=False) if len(fits) else ():
+        metric = "test_accuracy" if own["test_accuracy"].notna().all() else "validation_accuracy"
+        name = ": ".join([*key[1:], key[0].replace("_", " ")])
+        at = stats.mean_interval(own[metric].to_numpy(np.float64))
+        images, seconds = own["train_images"].iloc[0], own["fit_seconds"].mean()
+        rows.append((name, False, metric, *at, own["seed"].isna().all(), images, seconds, own["converged"].all()))
+    arm = best or (study.arms[0] if len(study.arms) == 1 else None)
+    if rows and arm:
+        own = summary[(summary["arm"] == arm) & (summary["metric"] == rows[0][2]) & (summary["n"] > 0)]
+        for at in own[["metric", "n", "mean", "sd", "low", "high"]].itertuples(index=False):
+            rows.insert(0, (arm, True, *at, False, study.train_size, np.nan, True))
+    return pd.DataFrame(rows, columns=list(REFERENCES))

@@ -14,7 +14,7 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
 
     Args:
       name: "fashion_mnist"; "synthetic" or "synthetic:NUM_TRAIN"; "folder", of data_dir/Training/<class>/*.jpg and
-        data_dir/Test/<class>/*.jpg; "idx", four unverified IDX files in data_dir; "tfds:NAME", any TFDS set with the
+        data_dir/Test/<class>/*.jpg, or "folder:NAME", of a folder NAME in the usual places; "idx", four unverified IDX files in data_dir; "tfds:NAME", any TFDS set with the
         features image and label and the splits train and test.
       data_dir: where the files are; "" looks in the usual places. Required by folder and idx.
       image_size: resize images to image_size x image_size; 0 keeps their size.
@@ -28,8 +28,8 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
     kind, colon, rest = name.partition(":")
     if kind == "tfds" and rest:
         return from_tfds.load(rest, data_dir, image_size)
-    if name == "folder":
-        return folder.load(data_dir, image_size)
+    if kind == "folder":
+        return folder.load(data_dir or (_beside(rest) if rest else ""), image_size)
     if name == "fashion_mnist":
         return _resized(idx.load_fashion_mnist(data_dir), image_size)
     if name == "idx":
@@ -37,8 +37,20 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
     if kind == "synthetic":
         return _resized(synthetic.load(rest if colon else None, data_dir), image_size)
     raise UserError(
-        f"dataset.name={name!r}: no such dataset; use fashion_mnist, synthetic, synthetic:NUM_TRAIN, folder, idx "
+        f"dataset.name={name!r}: no such dataset; use fashion_mnist, synthetic, synthetic:NUM_TRAIN, folder:NAME, folder, idx "
         "(the last two with --config.dataset.data_dir=DIR) or tfds:NAME"
+    )
+
+
+def _beside(name: str) -> str:
+    """The folder of images `name`, in the places where Fashion-MNIST is looked for."""
+    places = idx.places()
+    for place in places:
+        if (place / name / folder.PARTS[0]).is_dir():
+            return str(place / name)
+    raise UserError(
+        f"dataset.name=folder:{name}: no {name}/{folder.PARTS[0]} in {', '.join(map(str, places))}; name the folder that "
+        "holds Training and Test with --config.dataset.data_dir=DIR"
     )
 
 

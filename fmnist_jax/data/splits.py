@@ -33,15 +33,17 @@ class Split:
     validation_size: np.ndarray
 
 
-def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
-    """Holds a stratified validation set out of the training set.
+def validation_split(labels: np.ndarray, fraction: float, seed: int, stratified: bool = True) -> Pair:
+    """Holds a validation set out of the training set.
 
-    The split is round(fraction * N) in all, and within less than 1 of fraction * n_c in every class c.
+    The split is round(fraction * N) in all, and if stratified within less than 1 of fraction * n_c in every class c;
+    if not, every subset of that size is as likely as any other.
 
     Args:
       labels: [N] int.
       fraction: in [0, 1); 0 holds nothing out.
       seed: its own, so that it does not change with a run's.
+      stratified: whether it has the class proportions of the whole.
 
     Returns:
       (train, validation): sorted int32 indices, disjoint, together 0 ... N-1.
@@ -58,7 +60,7 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
     steps = np.arange(len(labels) + 1, dtype=np.int64)
     passed = (2 * steps * exact.numerator + exact.denominator) // (2 * exact.denominator)
     held_out = np.zeros(len(labels), bool)
-    held_out[_shuffled_by_class(labels, seed)] = np.diff(passed) > 0
+    held_out[_shuffled_by_class(labels if stratified else np.zeros_like(labels), seed)] = np.diff(passed) > 0
     train, validation = _indices(~held_out), _indices(held_out)
     if fraction and not (len(train) and len(validation)):
         raise UserError(
@@ -67,6 +69,20 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> Pair:
             "neither may be empty (0 asks for no validation set)"
         )
     return train, validation
+
+
+def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """n of the indices 0 ... N-1, sorted int32, stratified by class; n = 0 stands for all.
+
+    Raises:
+      UserError: there are not so many.
+    """
+    labels = _checked(labels, seed)
+    if n > len(labels):
+        raise UserError(f"dataset.images={n}: there are only {len(labels)} training images; take {len(labels)} or less")
+    if n in (0, len(labels)):
+        return np.arange(len(labels), dtype=np.int32)
+    return validation_split(labels, n / len(labels), seed)[1]
 
 
 def k_folds(labels: np.ndarray, k: int, seed: int, stratified: bool = True) -> list[Pair]:

@@ -1,0 +1,397 @@
+"""How many hidden units, how many filters and of what size does a small net need; and does it hang on the first weights?
+
+Source: Kunze, Pütz and Ginter 2019, "Fashion MNIST" (MIRI-KMLMM, UPC Barcelona). Parts: units (Figures 6 to 8), crash (800
+    units at 1e-3), init (the initial deviation, which the paper fixes at 0.5, on the other axis), filters (Figure 9),
+    sizes (Figure 10), classical (its comparison with other classifiers); by name alone, of its future work,
+    augmentation and deeper.
+Command: python -m fmnist_jax.main --config=configs/kunze.py   (kunze.py:quick, kunze.py:full, kunze.py:units,quick ...)
+Cost: see docs/replication.md.
+Expect: see docs/replication.md.
+"""
+
+from fmnist_jax import claims, exhibits, sweep
+from fmnist_jax import config as base
+
+TOPICS = ("units", "crash", "init", "filters", "sizes", "classical")
+FUTURE = ("augmentation", "deeper")
+UNITS = (3, 4, 5, 10, 20, 50, 100, 200, 800)
+STDDEVS = (0.05, 0.15, 0.5)  # 0.5 is the paper's
+FILTERS = (1, 2, 5, 10, 15, 20, 32)
+SIZES = (2, 3, 5, 7, 10)
+
+
+def get_config(part=""):
+    topics, scale = base.asked(part, (*TOPICS, *FUTURE), default=TOPICS)
+    config = base.default()
+    config.question = "How many hidden units, and how many filters of what size, does a small net need?"
+    config.dataset.validation_fraction = 1 / 30  # 2,000 images; the paper does not say how many
+    # config.stratified = False  # "unbalanced"
+    config.model.kernel_init = "truncated_normal"
+    config.model.init_stddev = 0.5
+    config.train.batch_size = 32
+    config.train.eval_every = "50 steps"
+    config.checkpoint.every = 40
+    config.evaluation.batch_size = 1000
+    config.writers.statistics = True
+    config.seeds = 5
+    config.paper.title = "Fashion MNIST"
+    config.paper.reference = "Kunze, Pütz, Ginter. MIRI-KMLMM, Universitat Politècnica de Catalunya, 2019"
+    config.paper.notes = NOTES
+    longest = 1.0
+    if scale == "quick":
+        longest, config.seeds, config.train.eval_every, config.checkpoint.every = 0.2, 3, "100 steps", 20
+        config.paper.notes += (QUICK,)
+    config.paper.parts = tuple(_parts(topics, scale, longest))
+    config.paper.exhibits = tuple(one for topic in topics for one in EXHIBITS.get(topic, ()))
+    config.claims = tuple(one for topic in topics for one in CLAIMS.get(topic, ()))
+    return config
+
+
+def _parts(topics, scale, longest):
+    """The studies that the topics need."""
+    mlp = {"model.family": "mlp", "train.duration": f"{round(15_000 * longest)} steps"}
+    cnn = {
+        "model.filters": (32,),
+        "model.kernel": (3,),
+        "model.padding": ("valid",),
+        "model.pool": ("none",),
+        "model.norm": ("none",),
+        "model.dense": (),
+        "train.duration": f"{round(10_000 * longest)} steps",
+    }
+    references = ("svm", "random_forest", "logistic_regression", "k_nearest") if "classical" in topics else ()
+    if arms := [arm for topic in topics for arm in DENSE.get(topic, ())]:
+        fits = {"references": references, "reference_images": 5000 if scale == "quick" else 0}
+        yield {
+            "part": "dense",
+            "question": "How many hidden units?",
+            **mlp,
+            "sweep": sweep.union(arms),
+            **(fits if references else {}),
+        }
+    if "crash" in topics:
+        crash = {"model.dense": (800,), "optimizer.learning_rate": 1e-3}
+        yield {"part": "crash", "question": "Do 800 units crash at a learning rate of 1e-3?", **mlp, "sweep": (crash,)}
+    if arms := [arm for topic in topics for arm in CNN.get(topic, ())]:
+        yield {"part": "cnn", "question": "How many filters, and of what size?", **cnn, "sweep": sweep.union(arms)}
+    for topic in FUTURE:
+        if topic in topics:
+            yield {"part": topic, "question": QUESTIONS[topic], **cnn, "sweep": sweep.named(NETS[topic])}
+
+
+def dense(units, stddev=0.5):
+    """An arm of the dense net, at the paper's learning rate: 1e-3, with more than 50 units 1e-4."""
+    rate = 1e-4 if units > 50 else 1e-3
+    return {"model.dense": (units,), "model.init_stddev": stddev, "optimizer.learning_rate": rate}
+
+
+def filters(number=32, size=3):
+    """An arm of the CNN."""
+    return {"model.filters": (number,), "model.kernel": (size,)}
+
+
+DENSE = {
+    "units": tuple(dense(n) for n in UNITS),
+    "crash": (dense(800),),
+    "init": tuple(dense(n, s) for s in STDDEVS for n in UNITS if n != 4),
+    "classical": (dense(5),),
+}
+CNN = {
+    "filters": tuple(filters(n) for n in FILTERS),
+    "sizes": tuple(filters(size=n) for n in SIZES),
+    "classical": (filters(size=2),),
+}
+DEEP = {"model.filters": (32, 64), "model.pool": ("max",), "model.dense": (128,)}
+QUESTIONS = {
+    "augmentation": "Do noise, luminance and contrast make a more robust classifier?",
+    "deeper": "What do more layers, pooling, dense layers and dropout bring?",
+}
+NETS = {
+    "augmentation": {
+        "as it is": {},
+        "noise": {"augment.ops": ("noise",)},
+        "luminance": {"augment.ops": ("brightness",)},
+        "contrast": {"augment.ops": ("contrast",)},
+        "all three": {"augment.ops": ("noise", "brightness", "contrast")},
+    },
+    "deeper": {
+        "one layer": {},
+        "pooling": {"model.pool": ("max",)},
+        "two layers": {"model.filters": (32, 64), "model.pool": ("max",)},
+        "and a dense one": DEEP,
+        "and dropout": {**DEEP, "model.dense_dropout": (0.5,)},
+    },
+}
+
+NOTES = (
+    "The paper does not say how large its validation set is: 2,000 images here, drawn without regard to class. It was "
+    "one run an arm there; here five, and the interval is over them.",
+    "Biases start at 0. The paper says how weights start, not how biases do.",
+    "The filter size of Figure 9 is not stated: 3 here.",
+)
+QUICK = (
+    "Quick: a fifth of the steps (3,000 and 2,000), three seeds, evaluated every 100 steps, reference classifiers on 5,000 "
+    "images. A net that starts with weights as large as here is then far from its end: accuracies are lower, and the order "
+    "of many and few units may be another."
+)
+
+VALIDATION = {"metric": "validation_accuracy"}
+PAPER = {"part": "dense", "init_stddev": 0.5}
+ANY_RATE = {"learning_rate": [1e-3, 1e-4]}
+IN_NET, IN_CNN = "section 4.1.1, ", "section 4.2, "
+
+CLAIMS = {
+    "units": (
+        claims.about(
+            "K1",
+            0.65,
+            within=0.03,
+            where={**PAPER, "dense": [5, 10]},
+            each="dense",
+            quote="the models with 5 nodes and 10 nodes achieve an accuracy of around 65%",
+            source=IN_NET + "Figure 6",
+            paper="0.65",
+            **VALIDATION,
+        ),
+        claims.about(
+            "K1",
+            0.30,
+            within=0.05,
+            where={**PAPER, "dense": 3},
+            quote="For 3 nodes the accuracy drops to 30%",
+            source=IN_NET + "Figure 8",
+            paper="0.30",
+            **VALIDATION,
+        ),
+        claims.about(
+            "K1",
+            0.50,
+            within=0.05,
+            where={**PAPER, "dense": 4},
+            quote="and for 4 nodes to around 50%",
+            source=IN_NET + "Figure 8",
+            paper="0.50",
+            **VALIDATION,
+        ),
+        claims.less(
+            "K2",
+            {"dense": [50, 100, 200, 800], **ANY_RATE},
+            {"dense": [5, 10, 20], "learning_rate": 1e-3},
+            where=PAPER,
+            quote="Using more than 20 nodes also results in significantly worse results",
+            source=IN_NET + "Figure 8",
+            paper="5 and 10 units are the best",
+            **VALIDATION,
+        ),
+    ),
+    "crash": (
+        claims.fails(
+            "K3",
+            share=0.5,
+            below=0.2,
+            where={"part": "crash"},
+            quote="the 800 hidden neuron model ... predicts totally random outputs and is not able to recover",
+            source=IN_NET + "Figure 6",
+            paper="before step 4,000",
+            **VALIDATION,
+        ),
+        claims.greater(
+            "K3",
+            {"part": "dense", "learning_rate": 1e-4},
+            {"part": "crash", "learning_rate": 1e-3},
+            where={"dense": 800, "init_stddev": 0.5},
+            quote="Changing the learning rate of the Adam optimizer solves this problem",
+            source=IN_NET + "Figure 6",
+            paper="1e-4 cures it",
+            **VALIDATION,
+        ),
+    ),
+    "init": (
+        claims.interacts(
+            "K2, why",
+            ["dense", "init_stddev"],
+            where={"part": "dense", "dense": [5, 10, 20, 50], "learning_rate": 1e-3},
+            quote="Different weight initializations do not show much effect",
+            source=IN_NET + "first paragraph; tested as its opposite",
+            paper="not shown",
+            **VALIDATION,
+        ),
+    ),
+    "filters": (
+        claims.at_least(
+            "K4",
+            0.8,
+            where={"part": "cnn", "kernel": 3},
+            each="filters",
+            quote="All models achieve scores of over 80% even if only one filter is used",
+            source=IN_CNN + "Figure 9",
+            paper="over 0.80",
+            **VALIDATION,
+        ),
+        claims.best_is(
+            "K4",
+            {"filters": 15},
+            where={"part": "cnn", "kernel": 3},
+            quote="The top score is 88% for a CNN with 15 filters",
+            source=IN_CNN + "Figure 9",
+            paper="0.88",
+            **VALIDATION,
+        ),
+    ),
+    "sizes": (
+        claims.decreases_with(
+            "K5",
+            "kernel",
+            where={"part": "cnn", "filters": 32},
+            quote="Reducing the filter size helps to improve the performance slightly",
+            source=IN_CNN + "Figure 10",
+            paper="slightly",
+            **VALIDATION,
+        ),
+    ),
+    "classical": (
+        claims.about(
+            "K6",
+            0.659,
+            within=0.01,
+            where={**PAPER, "dense": 5},
+            quote="The dense model with 5 hidden neurons has an accuracy of 0.659",
+            source="section 5",
+            paper="0.659",
+        ),
+        claims.about(
+            "K6",
+            0.890,
+            within=0.01,
+            where={"part": "cnn", "filters": 32, "kernel": 2},
+            quote="the CNN models with 32 filters and a filter size of two has a score of 0.890",
+            source="section 5",
+            paper="0.890",
+        ),
+    ),
+}
+
+LINES = [exhibits.line(str(n), {"dense": n}) for n in UNITS]
+STEPS = {"x": "step", "band": "none"}
+EXHIBITS = {
+    "units": (
+        exhibits.curves(
+            "figure_6",
+            "Accuracy after each 50 training steps on the validation set for different number of hidden units",
+            lines=LINES,
+            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            where=PAPER,
+            source="Figure 6",
+            **STEPS,
+        ),
+        exhibits.curves(
+            "figure_7",
+            "Loss after each 50 training steps on the validation set for different number of hidden units",
+            lines=LINES,
+            panels=[exhibits.panel("validation loss", "validation_loss")],
+            where=PAPER,
+            source="Figure 7",
+            **STEPS,
+        ),
+        exhibits.against(
+            "figure_8",
+            "Final accuracy on the validation set in dependence of the number of nodes",
+            factor="dense",
+            lines=[exhibits.line("ours", paper=[(3, 0.30), (4, 0.50), (5, 0.65), (10, 0.65)])],
+            metric="validation_accuracy",
+            unit="share",
+            log=True,
+            x_label="hidden units",
+            y_label="validation accuracy",
+            where=PAPER,
+            source="Figure 8",
+            note="The paper's points are those that its text gives.",
+        ),
+    ),
+    "crash": (
+        exhibits.curves(
+            "crash",
+            "800 hidden units at two learning rates",
+            lines=[
+                exhibits.line("1e-3", {"part": "crash"}),
+                exhibits.line("1e-4", {"part": "dense", "dense": 800, "init_stddev": 0.5}),
+            ],
+            panels=[
+                exhibits.panel("validation accuracy", "validation_accuracy", unit="share"),
+                exhibits.panel("training loss", "train_loss"),
+            ],
+            source="section 4.1.1, in words",
+            x="step",
+        ),
+    ),
+    "init": (
+        exhibits.against(
+            "initial_deviation",
+            "The same, for three standard deviations of the initial weights",
+            factor="dense",
+            lines=[
+                exhibits.line(f"{s:g}" + (" (the paper's)" if s == 0.5 else ""), {"init_stddev": s}) for s in STDDEVS
+            ],
+            metric="validation_accuracy",
+            unit="share",
+            log=True,
+            x_label="hidden units",
+            y_label="validation accuracy",
+            where={"part": "dense", "dense": [n for n in UNITS if n != 4]},
+            source="not in the paper",
+        ),
+        exhibits.heatmap(
+            "units_x_deviation",
+            "Validation accuracy over hidden units and initial deviation",
+            factors=("dense", "init_stddev"),
+            metric="validation_accuracy",
+            where={"part": "dense", "dense": [n for n in UNITS if n != 4]},
+            source="not in the paper",
+        ),
+    ),
+    "filters": (
+        exhibits.curves(
+            "figure_9",
+            "Accuracy after each 50 training steps on the validation set for different number of filters",
+            lines=[exhibits.line(str(n), {"filters": n}) for n in FILTERS],
+            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            where={"part": "cnn", "kernel": 3},
+            source="Figure 9",
+            **STEPS,
+        ),
+    ),
+    "sizes": (
+        exhibits.curves(
+            "figure_10",
+            "Accuracy after each 50 training steps on the validation set for different size of the filters",
+            lines=[exhibits.line(f"{n} x {n}", {"kernel": n}) for n in SIZES],
+            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            where={"part": "cnn", "filters": 32},
+            source="Figure 10",
+            note="The number of filters was 32 in all runs.",
+            **STEPS,
+        ),
+    ),
+    "classical": (
+        exhibits.table(
+            "test_set",
+            "The best configurations, and classical classifiers, on the test set",
+            labels=["Classifier"],
+            rows=[
+                exhibits.row("Dense, 5 hidden units", {**PAPER, "dense": 5}, paper={"Accuracy": 0.659}),
+                exhibits.row(
+                    "CNN, 32 filters of size 2",
+                    {"part": "cnn", "filters": 32, "kernel": 2},
+                    paper={"Accuracy": 0.890},
+                ),
+                exhibits.row("SVM, polynomial kernel", {"reference": "svm"}, paper={"Accuracy": 0.897}),
+                exhibits.row("Random forest", {"reference": "random_forest"}),
+                exhibits.row("Logistic regression", {"reference": "logistic_regression"}),
+                exhibits.row("k nearest neighbours", {"reference": "k_nearest"}),
+            ],
+            columns=[exhibits.column("Accuracy", "test_accuracy", unit="share")],
+            source="section 5",
+            note="The paper quotes 0.897 from Zalando's benchmark. Classifiers of scikit-learn have the same training images.",
+        ),
+    ),
+}

@@ -1,0 +1,53 @@
+"""Folds that leak, as `report234591` has them: a fold's runs start from the weights that the fold before ended with."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from fmnist_jax import session
+from fmnist_jax.errors import RunError
+from fmnist_jax.groups import Place, RunKey, Workshop
+from fmnist_jax.session import Group
+
+
+def prepared(place: Place, group: Group, places: Sequence[Place], workshop: Workshop) -> Group:
+    """`group`, which is to start where the runs of the folds before ended, if its arms carry weights over.
+
+    Optimizer state starts anew; the network alone is carried.
+
+    Args:
+      places: all groups of the study.
+
+    Raises:
+      RunError: a run of the fold before is not there.
+    """
+    before = [key._replace(fold=key.fold - 1) for key in place.runs]
+    if not group.static.carry_over or before[0].fold < 0:
+        return group
+    of_run = {key: one for one in places if one.trained and not one.failure for key in one.runs}
+    if missing := [key for key in before if key not in of_run]:
+        raise RunError(
+            f"fold {missing[0].fold + 1} starts from the weights of fold {missing[0].fold}, which failed "
+            f"(seed {missing[0].seed}); --retry trains both"
+        )
+
+    def begin(state):
+        networks = _ends(before, of_run, workshop)
+        return state._replace(params=networks[0], batch_stats=networks[1])
+
+    return dataclasses.replace(group, begin=begin)
+
+
+def _ends(wanted: Sequence[RunKey], of_run: dict[RunKey, Place], workshop: Workshop):
+    """(params, batch_stats) of each wanted run at its end, with a leading axis of runs."""
+    ends = {}
+    for place in {one.name: one for one in (of_run[key] for key in wanted)}.values():
+        try:
+            state = session.last_state(place.build(workshop), place.directory, workshop.checked)
+        except session.Outdated as gone:
+            raise RunError(f"{gone}; remove {place.directory} to train it again") from None
+        for i, key in enumerate(place.runs):
+            ends[key] = jax.tree.map(lambda leaf, i=i: leaf[i], (state.params, state.batch_stats))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *(ends[key] for key in wanted))

@@ -1,0 +1,171 @@
+"""A published study, repeated: its parts are studies, trained one after the other; then all its claims and exhibits.
+
+Runs of all parts are read as one table with a factor `part`, so that a claim or a table may ask across them.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fmnist_jax import arms, config, results, study, sweep, tidy, writers
+from fmnist_jax.config import Experiment
+from fmnist_jax.errors import RunError, UserError
+
+ABOUT = ("title", "reference", "question", "metric", "notes", "parts", "claims", "exhibits")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replication:
+    """What a paper's study came to: `parts` name -> results, `paper` all of them together."""
+
+    parts: dict[str, results.Results]
+    paper: tidy.Paper
+
+    @property
+    def study(self) -> tidy.Study:
+        """The runs of all parts as one study; its factor "part" says whose a run is."""
+        return self.paper.study
+
+    @property
+    def verdicts(self) -> tuple:
+        """Of the paper's claims."""
+        from fmnist_jax import claims
+
+        return claims.judge(self.study)
+
+
+def run(checked: Experiment, directory: Path, console: Console, retry: bool = False) -> Replication:
+    """Trains every part in `directory`/<part>, then writes and shows the paper's tables, figures and verdicts.
+
+    Raises:
+      UserError: a part, claim or exhibit is wrong; before anything is trained.
+      RunError: groups of a part failed; everything else is trained, written and shown before.
+      session.Interrupted: on SIGINT or SIGTERM; the same command goes on.
+    """
+    parts = check(checked, directory, console)
+    directory.mkdir(parents=True, exist_ok=True)
+    writers.write_json(directory / "paper.json", description(checked))
+    failures, found = [], {}
+    for i, (name, part) in enumerate(parts.items(), 1):
+        title = f"{escape(directory.name)}, part {i} of {len(parts)}: {escape(name)}"
+        console.print(f"\n[bold]{title}[/bold]", highlight=False)
+        try:
+            found[name] = study.run(part, directory / name, console, retry)
+        except RunError as error:
+            failures.append(f"{name}: {error}")
+            console.print(f"part {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+    replication = Replication(found, read(directory))
+    write(replication.paper, directory, console)
+    if failures:
+        raise RunError("; ".join(failures))
+    return replication
+
+
+def check(checked: Experiment, directory: Path, console: Console) -> dict[str, Experiment]:
+    """The parts, if they, and the paper's claims and exhibits, are in order.
+
+    Raises:
+      UserError: they are not.
+    """
+    from fmnist_jax import claims, exhibits
+
+    parts = config.parts(checked)
+    for name, part in parts.items():
+        try:
+            study.check(part, directory / name, console)
+        except UserError as error:
+            raise UserError(f"part {name}: {error}") from None
+    keys = ["part", *_keys(parts)]
+    asked = (("claims", checked.claims, claims.check), ("exhibits", checked.paper.exhibits, exhibits.check))
+    for kind, given, refuse in asked:
+        for one in given:
+            try:
+                refuse(one, keys)
+            except ValueError as error:
+                raise UserError(f"{kind}: {error}") from None
+    return parts
+
+
+def _keys(parts: dict[str, Experiment]) -> list[str]:
+    """The factors of all parts: what a sweep varies, and what all its overrides set alike, to tell it from others."""
+    keys = []
+    for part in parts.values():
+        keys += [key for arm in arms.arms_of(part) for key in arm.factors]
+        values = [{key: repr(value) for key, value in override.items()} for override in part.sweep]
+        keys += [key for key in (values[0] if values else ()) if len({one.get(key) for one in values}) == 1]
+    return list(dict.fromkeys(keys))
+
+
+def _settings(parts: dict[str, Experiment]) -> dict[str, dict[str, dict]]:
+    """part -> arm -> the values of all factors of the paper."""
+    keys, found = _keys(parts), {}
+    for name, part in parts.items():
+        found[name] = {}
+        for arm in arms.arms_of(part):
+            flat = config.flatten(arm.experiment)
+            named = {sweep.VARIANT: arm.factors.get(sweep.VARIANT, "base")}
+            found[name][arm.name] = {k: named[k] if k == sweep.VARIANT else tidy.simple(flat[k]) for k in keys}
+    return found
+
+
+def description(checked: Experiment) -> dict:
+    """What paper.json holds; claims, exhibits and notes may be edited there, and the page made again."""
+    paper = checked.paper
+    return {
+        "title": paper.title,
+        "reference": paper.reference,
+        "question": checked.question,
+        "metric": checked.metric,
+        "notes": list(paper.notes),
+        "parts": _settings(config.parts(checked)),
+        "claims": list(checked.claims),
+        "exhibits": list(paper.exhibits),
+    }
+
+
+def is_one(directory: Path) -> bool:
+    """Whether a workdir is a paper's."""
+    return (directory / "paper.json").exists()
+
+
+def read(directory: Path) -> tidy.Paper:
+    """What is in a paper's workdir so far.
+
+    Raises:
+      UserError: there is no paper.
+      RunError: a file is damaged.
+    """
+    if not is_one(directory):
+        raise UserError(f"{directory}: no paper; there is no paper.json in it")
+    about = writers.read_json(directory / "paper.json")
+    if missing := [key for key in ABOUT if key not in about]:
+        raise UserError(f"{directory / 'paper.json'}: no {', '.join(missing)}; the paper's own command writes it anew")
+    there = [name for name in about["parts"] if (directory / name / "study.json").exists()]
+    parts = {name: results.read(directory / name) for name in there}
+    together = dataclasses.replace(
+        tidy.combined(parts, about["parts"], directory.name, about["metric"]),
+        question=about["question"],
+        claims=tuple(about["claims"]),
+    )
+    return tidy.Paper(
+        name=directory.name,
+        title=about["title"],
+        reference=about["reference"],
+        question=about["question"],
+        notes=tuple(about["notes"]),
+        study=together,
+        exhibits=tuple(about["exhibits"]),
+        parts=tuple((name, part.question, f"{name}/report.html") for name, part in parts.items()),
+        facts=together.facts,
+    )
+
+
+def write(paper: tidy.Paper, directory: Path, console: Console) -> None:
+    """The paper's page, tables and figures; and its tables and verdicts in the terminal."""
+    from fmnist_jax.report import paper as page  # matplotlib and statistics take seconds to import
+
+    path = page.write(paper, directory)
+    page.show(paper, console)
+    console.print(f"the paper's page: {path}", markup=False, highlight=False, soft_wrap=True)
