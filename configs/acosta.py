@@ -1,7 +1,7 @@
 """Are more filters, hidden units and layers better, and does it hang on a learning rate that the paper does not report?
 
-Source: Sánchez Acosta and Norambuena 2018, "The relevance of hyper-parameters in convolutional neural networks". Parts: grid
-    (Tables 1 and 2), pooling (Table 3), dropout (Figure 4), rate (the learning rate, of one and of two convolution
+Source: Sánchez Acosta and Norambuena 2018, "The relevance of hyper-parameters in convolutional neural networks". Parts:
+    grid (Tables 1 and 2), pooling (Table 3), dropout (Figure 4), rate (the learning rate, of one and of two convolution
     layers), tuned (Table 1 again at a rate that trains them all); by name alone, of its future work, activation,
     error, size, online, hidden, between.
 Command: python -m fmnist_jax.main --config=configs/acosta.py   (acosta.py:quick, acosta.py:full, acosta.py:dropout ...)
@@ -16,7 +16,7 @@ TOPICS = ("grid", "pooling", "dropout", "rate", "tuned")
 FUTURE = ("activation", "error", "size", "online", "hidden", "between")
 FILTERS, UNITS = (32, 64), (256, 512, 1024)
 DROPOUT = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
-# Learning rate x steps: far below the largest stable rate, plain SGD gets as far with few large steps as with many small.
+# Learning rate x steps: far below the largest stable rate, plain SGD gets as far with few large steps as with many.
 REACH = (0.6, 1.8, 6.0, 18.0, 60.0, 180.0)
 LOW, HIGH = 6.0, 60.0  # where the paper's order of one and two layers is seen, and where all nets are trained
 
@@ -47,7 +47,7 @@ def get_config(part=""):
     config.optimizer.learning_rate = arms.rate(LOW)
     config.train.batch_size = at["batch"]
     config.train.duration = f"{at['steps']} steps"
-    config.train.eval_every = "25 %"
+    config.train.eval_every = "25%"
     config.seeds = at["seeds"]
     config.paper.title = (
         "The relevance of hyper-parameters in convolutional neural networks: a case study with Fashion-MNIST"
@@ -220,9 +220,7 @@ class _arms:
                 ),
             )
         where, metric = {"part": topic}, [exhibits.column("Accuracy", "test_accuracy", unit="percent")]
-        rows = [
-            exhibits.row(name, {"variant": name}) for name in NETS.get(topic, SCALED[topic] if topic in SCALED else ())
-        ]
+        rows = [exhibits.row(name, {"variant": name}) for name in NETS.get(topic, SCALED.get(topic, ()))]
         title = QUESTIONS[topic]
         return (
             exhibits.table(topic, title, labels=[""], rows=rows, columns=metric, where=where, source="future work"),
@@ -387,8 +385,8 @@ def _future(topic, at):
 
 
 NOTES = (
-    "The paper reports neither learning rate nor initialisation, padding or momentum. Here: Glorot's initialisation, 'same' "
-    "padding, no momentum, and the learning rate swept: Tables 1 to 3 and Figure 4 are at one at which the paper's "
+    "The paper reports neither learning rate nor initialisation, padding or momentum. Here: Glorot's initialisation, "
+    "'same' padding, no momentum, and the learning rate swept: Tables 1 to 3 and Figure 4 are at one at which the paper's "
     "order of one and two layers is seen; the tables are repeated at one that trains all nets.",
     "Training time is of a single run alone on this machine, one after the other, in shuffled rounds.",
 )
@@ -396,8 +394,8 @@ NOTES = (
 
 def _scaled(at):
     return (
-        f"Scaled down: {at['steps']:,} steps of {at['batch']} images, where the paper has 20,000 of 500. Rates are chosen so "
-        f"that rate x steps is as with 20,000 steps at {at['steps'] / 20_000:g} times the rate; smaller batches make "
+        f"Scaled down: {at['steps']:,} steps of {at['batch']} images, where the paper has 20,000 of 500. Rates are chosen "
+        f"so that rate x steps is as with 20,000 steps at {at['steps'] / 20_000:g} times the rate; smaller batches make "
         "noisier steps, and fewer steps allow less large a reach."
         + (" Pooling and dropout are asked of the smallest net." if at["steps"] == SCALES["quick"]["steps"] else "")
     )

@@ -73,8 +73,8 @@ NOTES = (
     "Folds are stratified; the paper does not say.",
 )
 QUICK = (
-    "Quick: 3,000 of the 60,000 training images, and five runs of each final model. With a twentieth of the images a net "
-    "overfits sooner and validates worse, and folds of 300 images scatter more."
+    "Quick: 3,000 of the 60,000 training images, and five runs of each final model. With a twentieth of the images a "
+    "net overfits sooner and validates worse, and folds of 300 images scatter more."
 )
 
 FOLDS, TEST = {"part": "folds"}, {"part": "test"}
@@ -192,8 +192,9 @@ CLAIMS = {
 
 
 def _panels(first, second):
-    return [exhibits.panel("accuracy", [f"{first}_accuracy", f"{second}_accuracy"], unit="share")] + [
-        exhibits.panel("loss", [f"{first}_loss", f"{second}_loss"])
+    return [
+        exhibits.panel("accuracy", [f"{first}_accuracy", f"{second}_accuracy"], unit="share"),
+        exhibits.panel("loss", [f"{first}_loss", f"{second}_loss"]),
     ]
 
 
