@@ -14,6 +14,7 @@ from fmnist_jax import config as base
 
 TOPICS = ("grid", "pooling", "dropout", "rate", "tuned")
 FUTURE = ("activation", "error", "size", "online", "hidden", "between")
+PARTS = (*TOPICS, *FUTURE, "quick", "full")
 FILTERS, UNITS = (32, 64), (256, 512, 1024)
 DROPOUT = (0.0, 0.2, 0.4, 0.6, 0.8, 0.95)
 # Learning rate x steps: far below the largest stable rate, plain SGD gets as far with few large steps as with many.

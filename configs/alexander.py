@@ -11,6 +11,7 @@ from fmnist_jax import claims, exhibits, sweep
 from fmnist_jax import config as base
 
 TOPICS = ("folds", "test")
+PARTS = (*TOPICS, "slope", "quick", "full")
 LEAKY = {"model.activation": ("leaky_relu",), "model.dense_activation": ("leaky_relu",), "model.leaky_slope": 0.1}
 PRINTED = {key: ("leaky_relu_as_printed",) for key in ("model.activation", "model.dense_activation")}
 VARIANTS = {

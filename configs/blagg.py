@@ -14,6 +14,7 @@ from fmnist_jax import config as base
 
 TOPICS = ("as_intended", "as_published")
 FUTURE = ("schedules", "order", "epochs")
+PARTS = (*TOPICS, *FUTURE, "quick", "full")
 RATES = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
 FILTERS = tuple((n, 2 * n, 4 * n) for n in (12, 24, 36, 48))
 LOSSES = ("poisson", "cross_entropy", "mean_squared_error")

@@ -14,6 +14,7 @@ from fmnist_jax import config as base
 
 TOPICS = ("units", "crash", "init", "filters", "sizes", "classical")
 FUTURE = ("augmentation", "deeper")
+PARTS = (*TOPICS, *FUTURE, "quick", "full")
 UNITS = (3, 4, 5, 10, 20, 50, 100, 200, 800)
 WIDTHS = (3, 5, 10, 20, 50, 100, 200)  # for the initial deviation
 STDDEVS = (0.05, 0.15, 0.5)  # 0.5 is the paper's
@@ -60,21 +61,23 @@ def _parts(topics, scale, longest, repeats):
         "model.dense": (),
         "train.duration": f"{round(10_000 * longest)} steps",
     }
-    references = ("svm", "random_forest", "logistic_regression", "k_nearest") if "classical" in topics else ()
     if arms := [arm for topic in topics for arm in DENSE.get(topic, ())]:
-        fits = {"references": references, "reference_images": 5000 if scale == "quick" else 0}
-        yield {
-            "part": "dense",
-            "question": "How many hidden units?",
-            **mlp,
-            "sweep": sweep.union(arms),
-            **(fits if references else {}),
-        }
+        yield {"part": "dense", "question": "How many hidden units?", **mlp, "sweep": sweep.union(arms)}
     if "crash" in topics:
         crash = {"model.dense": (800,), "optimizer.learning_rate": 1e-3}
         yield {"part": "crash", "question": "Do 800 units crash at a learning rate of 1e-3?", **mlp, "sweep": (crash,)}
     if arms := [arm for topic in topics for arm in CNN.get(topic, ())]:
         yield {"part": "cnn", "question": "How many filters, and of what size?", **cnn, "sweep": sweep.union(arms)}
+    if "classical" in topics:  # after the nets: the SVM takes longer than all of them
+        yield {
+            "part": "classical",
+            "question": "Are the nets better than classical classifiers?",
+            **mlp,
+            "model.dense": (5,),
+            "seeds": min(repeats, 5),
+            "references": ("svm", "random_forest", "logistic_regression", "k_nearest"),
+            "reference_images": 5000 if scale == "quick" else 0,
+        }
     for topic in FUTURE:
         if topic in topics:
             yield {"part": topic, "question": QUESTIONS[topic], **cnn, "sweep": sweep.named(NETS[topic])}

@@ -26,6 +26,7 @@ NETS = {
 }
 TOPICS = ("architecture", "rate", "batch", "init", "augmentation", "folds", "activities")
 MORE = ("one_pool", "pretrained")
+PARTS = (*NETS, *TOPICS, *MORE, "quick", "full")
 RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 SIZES = (64, 128, 256, 512)
 INITS = {

@@ -69,14 +69,24 @@ def check(checked: Experiment, directory: Path, console: Console) -> dict[str, E
     Raises:
       UserError: they are not.
     """
-    from fmnist_jax import claims, exhibits
-
     parts = config.parts(checked)
+    check_asked(checked, parts)
     for name, part in parts.items():
         try:
             study.check(part, directory / name, console)
         except UserError as error:
             raise UserError(f"part {name}: {error}") from None
+    return parts
+
+
+def check_asked(checked: Experiment, parts: dict[str, Experiment]) -> None:
+    """Refuses a claim or an exhibit that is none, or asks after a factor that no part has.
+
+    Raises:
+      UserError: says which and why.
+    """
+    from fmnist_jax import claims, exhibits
+
     keys = ["part", *_keys(parts)]
     asked = (("claims", checked.claims, claims.check), ("exhibits", checked.paper.exhibits, exhibits.check))
     for kind, given, refuse in asked:
@@ -85,7 +95,6 @@ def check(checked: Experiment, directory: Path, console: Console) -> dict[str, E
                 refuse(one, keys)
             except ValueError as error:
                 raise UserError(f"{kind}: {error}") from None
-    return parts
 
 
 def _keys(parts: dict[str, Experiment]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import build, images, mlp, resolved, run_of, same_bits, tiny, trained
 
-from fmnist_jax import arms, config, experiment, metrics, population, results, train
+from fmnist_jax import arms, config, experiment, metrics, paper, population, results, train
 
 ROOT = Path(__file__).parent.parent
 SGD = {"optimizer__name": "sgd", "optimizer__learning_rate": 1.0}
@@ -257,14 +257,18 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for part in getattr(module, "PARTS", (None,)):
+    for part in (None, *getattr(module, "PARTS", ())):
         checked = config.parse(module.get_config() if part is None else module.get_config(part))
-        study_arms = arms.arms_of(checked)
-        results.check_claims(checked, study_arms)
-        for arm in study_arms:
-            shape = (100, 100, 3) if arm.experiment.dataset.name == "folder" else (28, 28, 1)
-            static, hyper = experiment.resolve(arm.experiment, shape, 33 if shape[0] == 100 else 10, 1600, "blocked")
-            assert train.param_count(static, hyper) > 1000
+        parts = config.parts(checked)
+        if parts:
+            paper.check_asked(checked, parts)
+        for study in parts.values() if parts else (checked,):
+            study_arms = arms.arms_of(study)
+            results.check_claims(study, study_arms)
+            for arm in study_arms:
+                shape, classes = ((100, 100, 3), 33) if "folder" in arm.experiment.dataset.name else ((28, 28, 1), 10)
+                static, hyper = experiment.resolve(arm.experiment, shape, classes, 1600, "blocked")
+                assert part is not None or train.param_count(static, hyper) > 1000
     for word in ("Source:", "Command:", "Cost:", "Expect:"):
         assert word in module.__doc__
 
@@ -289,7 +293,7 @@ MAY_IMPORT = {
     "writers": {"errors"},
     "weights": {"errors"},
     "checkpoint": {"errors", "writers"},
-    "workdir": {"errors", "writers"},
+    "workdir": {"config", "errors", "writers"},
     "timing": {"arms", "config", "experiment", "groups", "population", "session", "workdir", "writers"},
     "references": {"arms", "config", "data", "errors", "groups", "memory", "writers"},
     "claims": {"stats", "tidy"},

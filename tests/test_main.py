@@ -25,14 +25,14 @@ def main(*arguments):
     ("arguments", "message"),
     [
         ([], "error: --config: missing; try --config=configs/cnn.py"),
-        (["--config=configs/nn.py"], "error: --config=configs/nn.py: no such file; there are configs/cnn.py"),
+        (["--config=configs/nn.py"], "error: --config=configs/nn.py: no such file; there are configs/acosta.py"),
         (["--config=configs/cnn.py", "--config.seeds=two"], "error: seeds='two': must be a whole number, such as 1"),
         (["--config=configs/cnn.py", "--config.model.filtres=4,"], "did you mean model.filters?"),
         (["--config=configs/cnn.py", "--config.optimizer.lr=1"], "optimizer.lr: no such key; there are optimizer.name"),
         (["--config=configs/cnn.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
         (["--config=configs/cnn.py", "--config.train.duration=0 epochs"], "must be more than zero"),
         (["--config=tests/broken_config.py"], "error: --config: TypeError: "),
-        (["--config=configs/report234591.py:four_conv"], "no such part; there are two_conv, one_conv"),
+        (["--config=configs/report234591.py:four_conv"], "no part 'four_conv'; there are architecture, rate"),
         (["--config=configs/synthetic.py", "--config.platform=tpu"], "platform='tpu': JAX finds no such device here"),
     ],
 )

@@ -1,12 +1,37 @@
 """A paper's chapter of docs/replication.md: GitHub's Markdown, made from the same numbers as its page."""
 
+import re
+from collections import Counter
+
 from fmnist_jax import exhibits, tidy
 from fmnist_jax.exhibits import Figure, Table
 from fmnist_jax.report import exhibits as rendered
 from fmnist_jax.report import findings, words
-from fmnist_jax.report.paper import filled, headline
+from fmnist_jax.report.paper import Filled, filled, headline
 
 SIGNS = {"replicated": "✅", "not replicated": "❌", "inconclusive": "❔", "not judged": "–"}
+
+
+HEAD = (
+    "| Study | Claims replicated | not | inconclusive | not judged | Runs | Time |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
+)
+
+
+def row(paper: tidy.Paper, found: Filled) -> str:
+    """A paper's line in the table of all, under HEAD."""
+    counts = Counter(verdict.verdict for verdict in found.verdicts)
+    link = f"[{rendered.safe(paper.name)}](#{_anchor(paper.title)}) {rendered.safe(paper.reference)}"
+    numbers = [str(counts[verdict]) for verdict in SIGNS]
+    wall = paper.facts.get("wall_seconds")
+    return (
+        "| " + " | ".join([link, *numbers, f"{len(paper.study.runs):,}", words.seconds(wall) if wall else "–"]) + " |"
+    )
+
+
+def _anchor(title: str) -> str:
+    """What GitHub makes of a heading."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def section(paper: tidy.Paper, images: str) -> str:
