@@ -105,7 +105,7 @@ def one_arm(results: Results) -> Table:
 
 
 def _who(run, runs) -> str:
-    return f"{run['seed']}/{run['fold']}" if runs["fold"].nunique() > 1 else str(run["seed"])
+    return f"{run['seed']}/{run['fold']}" if len(runs["fold"].unique()) > 1 else str(run["seed"])
 
 
 def arms_table(results: Results) -> Table:
@@ -219,7 +219,7 @@ def _alone(results: Results) -> pd.Series:
 
 
 def _name(row: dict, study: tidy.Study) -> str:
-    fold = f", fold {row['fold']}" if study.runs["fold"].nunique() > 1 else ""
+    fold = f", fold {row['fold']}" if len(study.runs["fold"].unique()) > 1 else ""
     return (f"{row['arm']}, " if len(study.arms) > 1 else "") + f"seed {row['seed']}{fold}"
 
 

@@ -6,10 +6,26 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from fmnist_jax import session
+from fmnist_jax import config, groups, session
 from fmnist_jax.errors import RunError
 from fmnist_jax.groups import Place, RunKey, Workshop
 from fmnist_jax.session import Group
+
+
+def in_turn(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
+    """Groups that are still to be trained, those that must wait for another of them behind the rest."""
+    pending = {key for place in waiting for key in place.runs}
+
+    def waits(place: Place) -> bool:
+        carries = groups.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
+        return carries and not pending.isdisjoint(_before(place))
+
+    return sorted(waiting, key=waits)
+
+
+def _before(place: Place) -> list[RunKey]:
+    """The run of the fold before, of each of its runs."""
+    return [key._replace(fold=key.fold - 1) for key in place.runs]
 
 
 def prepared(place: Place, group: Group, places: Sequence[Place], workshop: Workshop) -> Group:
@@ -23,7 +39,7 @@ def prepared(place: Place, group: Group, places: Sequence[Place], workshop: Work
     Raises:
       RunError: a run of the fold before is not there.
     """
-    before = [key._replace(fold=key.fold - 1) for key in place.runs]
+    before = _before(place)
     if not group.static.carry_over or before[0].fold < 0:
         return group
     of_run = {key: one for one in places if one.trained and not one.failure for key in one.runs}

@@ -24,7 +24,8 @@ REFERENCES = ("svm", "random_forest", "logistic_regression", "k_nearest")
 class DatasetConfig:
     """Where the images come from, and what of them is held out."""
 
-    name: str = "fashion_mnist"  # fashion_mnist | folder | folder:<name> | idx | tfds:<name> | synthetic | synthetic:<train images>
+    # fashion_mnist | folder | folder:<name> | idx | tfds:<name> | synthetic | synthetic:<train images>
+    name: str = "fashion_mnist"
     data_dir: str = ""  # where to look first; empty: $FMNIST_DATA_DIR, data/, ../shared/data, the user's cache
     image_size: int = number(0, low=0, high=4096)  # resize to this side; 0 keeps the size
     validation_fraction: float = number(0.1, low=0, below=1)  # of the training set
@@ -50,6 +51,7 @@ class ModelConfig:
     norm: tuple = each(("batch",), choice("", ("batch", "none")))
     order: tuple = each(ORDER, choice("", ORDER))  # after each convolution; dropout comes last
     dropout: tuple = each((), number(0.0, low=0, high=1))  # () compiles no dropout
+    bridge: int = number(0, low=0)  # a dense layer of H * W * bridge units between the first two blocks; 0: none
     dense: tuple = each((128,), number(0, low=1))  # hidden dense layers; the logits come on top
     dense_activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
     dense_dropout: tuple = each((), number(0.0, low=0, high=1))
@@ -122,7 +124,8 @@ class TrainConfig:
     """How long, in what batches, and how often looked at."""
 
     batch_size: int = number(32, low=1)
-    duration: str = field("10 epochs", fields.duration)  # 'N steps' | 'N epochs'; an epoch drops its ragged last batch
+    # 'N steps' | 'N epochs'; an epoch drops its ragged last batch. '0 steps': model.weights are measured as they are
+    duration: str = field("10 epochs", fields.training)
     eval_every: str = field("1 epochs", fields.duration)  # also the unit of checkpoints and metric rows
     carry_over: bool = False  # a fold starts from the weights that the fold before ended with: what it validates leaked
 
@@ -175,7 +178,7 @@ class WriterConfig:
     """What is written beside the JSONL."""
 
     tensorboard: bool = True  # up to 1,000 runs
-    statistics: bool = False  # statistics.json: arm -> seed -> every evaluation
+    statistics: bool = False  # statistics.json: arm -> run -> metric -> a value an evaluation
     page: bool = True  # report.html, and figures/ with PNGs and their data
 
 
@@ -252,9 +255,14 @@ def parts(experiment: Experiment) -> dict[str, Experiment]:
     for override in experiment.paper.parts:
         keys = dict(override)
         name = keys.pop("part", None)
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name in found:
-            raise UserError(f"paper.parts: {name!r}: each part needs a name of its own, of letters, digits and -")
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name in (*found, "exhibits"):
+            raise UserError(
+                f"paper.parts: {name!r}: each part needs a name of its own, of letters, digits and -; not 'exhibits'"
+            )
         try:
+            for key in keys:
+                if key == "platform" or key.startswith("paper."):
+                    raise UserError(f"{key}: is the whole paper's, not a part's; set config.{key} instead")
             changed = _laid_over(dataclasses.replace(experiment, paper=PaperConfig(), claims=()), keys)
             _check_test(changed)
             _check_references(changed)
@@ -411,19 +419,27 @@ def check_read(experiment: Experiment) -> None:
     model = experiment.model
     if model.family == "mlp":
         keys = ("filters", "kernel", "stride", "padding", "activation", "pool", "pool_size", "norm", "order", "dropout")
-        refuse([*(f"model.{k}" for k in keys), "population.conv"], "model.family is 'mlp'")
+        refuse([*(f"model.{k}" for k in (*keys, "bridge")), "population.conv"], "model.family is 'mlp'")
     elif model.family == "resnet18":
         read = ("family", "weights")
         keys = [f"model.{entry.name}" for entry in dataclasses.fields(model) if entry.name not in read]
         refuse(keys, "model.family is 'resnet18', which is as torchvision has it")
     elif set(model.pool) == {"none"}:
         refuse(["model.pool_size"], "model.pool is 'none'")
+    if model.family == "cnn" and len(model.filters) < 2:
+        refuse(["model.bridge"], f"model.filters is {model.filters!r}; it lies between the first block and the second")
     if model.family != "resnet18":
         refuse(["model.weights"], f"model.family is {model.family!r}; only 'resnet18' starts from a file")
+    if fields.untrained(experiment.train.duration) and not model.weights:
+        raise UserError(
+            f"train.duration={experiment.train.duration!r}: trains nothing: model.weights is '', so there would be "
+            "nothing to measure but a draw; take '1 steps' or more"
+        )
     if experiment.evaluation.test == "none":
         refuse(["evaluation.activities"], "evaluation.test is 'none'")
     if not model.dense:
         refuse(["model.dense_activation", "model.dense_dropout"], "model.dense is ()")
+    refuse([f"paper.{k}" for k in ("title", "reference", "notes", "exhibits")], "paper.parts is ()")
     _check_selection(experiment, refuse)
     if experiment.folds == 1:
         refuse(["train.carry_over"], "folds is 1")
@@ -464,7 +480,9 @@ def _check_selection(experiment: Experiment, refuse) -> None:
         if experiment.dataset.validation_fraction == 0:
             keys = ("weights", "patience", "refit", "arm_by")
             reason = "there is no validation set (dataset.validation_fraction is 0, folds is 1)"
-            refuse(["stratified", "dataset.split_seed", *(f"selection.{k}" for k in keys)], reason)
+            refuse(["stratified", *(f"selection.{k}" for k in keys)], reason)
+            if not experiment.dataset.images:
+                refuse(["dataset.split_seed"], reason)
     if selection.weights == "last" and not selection.patience:
         refuse(["selection.monitor"], "selection.weights is 'last' and selection.patience is 0")
     if not selection.patience:

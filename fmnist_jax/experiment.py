@@ -83,11 +83,12 @@ def resolve(
         raise UserError(
             f"train.duration={experiment.train.duration!r}: a share of itself; take 'N steps' or 'N epochs'"
         )
-    total_steps = fields.steps_of(experiment.train.duration, steps_per_epoch)
+    untrained = fields.untrained(experiment.train.duration)
+    total_steps = 0 if untrained else fields.steps_of(experiment.train.duration, steps_per_epoch)
     if total_steps > 2**31 - 1:
         raise UserError(f"train.duration={experiment.train.duration!r}: more than {2**31 - 1:,} steps")
     warmup = experiment.schedule.warmup_epochs * steps_per_epoch
-    if warmup >= total_steps:
+    if warmup >= total_steps and not untrained:
         raise UserError(
             f"schedule.warmup_epochs={experiment.schedule.warmup_epochs}: not shorter than the training of "
             f"{total_steps} steps ({total_steps / steps_per_epoch:g} epochs)"
@@ -105,7 +106,7 @@ def resolve(
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        eval_every=min(total_steps, fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
+        eval_every=min(max(1, total_steps), fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
         eval_batch_size=experiment.evaluation.batch_size,
         top_k=experiment.evaluation.top_k,
         carry_over=experiment.train.carry_over,
@@ -152,6 +153,7 @@ def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.S
         kernel_init=model.kernel_init,
         bias_init=model.bias_init,
         conv_method=conv_method,
+        bridge=model.bridge,
     )
 
 

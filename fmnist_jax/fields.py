@@ -98,6 +98,16 @@ def duration(text):
     return None
 
 
+def training(text):
+    """Check of a duration, or "0 steps"."""
+    return None if untrained(text) else duration(text)
+
+
+def untrained(text: str) -> bool:
+    """Whether a duration says that nothing is trained."""
+    return bool(re.fullmatch(r"\s*0\s*steps?\s*", text))
+
+
 def steps_of(text: str, steps_per_epoch: int, total_steps: int | None = None) -> int:
     """'500 steps', '3 epochs' or '10%' (of total_steps) as a number of steps, at least 1."""
     number, unit = _DURATION.fullmatch(text).groups()

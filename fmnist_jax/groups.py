@@ -170,7 +170,7 @@ def most_runs(prepared: Prepared, workshop: Workshop) -> int:
 def cost(static: experiment.Static) -> float:
     """What a run takes, in no unit: products, and what goes beside them. For order and shares, not for seconds."""
     of_image = models.forward_flops(static.model, static.image_shape) + BESIDE_PRODUCTS
-    return of_image * static.batch_size * static.total_steps
+    return of_image * static.batch_size * max(1, static.total_steps)  # weights that are only measured take time too
 
 
 def _cut(runs: list, most: int) -> list[list]:

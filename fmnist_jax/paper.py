@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from fmnist_jax import arms, config, results, study, sweep, tidy, writers
+from fmnist_jax import arms, config, results, study, sweep, tidy, workdir, writers
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import RunError, UserError
 
@@ -45,7 +45,13 @@ def run(checked: Experiment, directory: Path, console: Console, retry: bool = Fa
       session.Interrupted: on SIGINT or SIGTERM; the same command goes on.
     """
     parts = check(checked, directory, console)
-    directory.mkdir(parents=True, exist_ok=True)
+    with workdir.lock(directory):
+        return _run(checked, parts, directory, console, retry)
+
+
+def _run(
+    checked: Experiment, parts: dict[str, Experiment], directory: Path, console: Console, retry: bool
+) -> Replication:
     writers.write_json(directory / "paper.json", description(checked))
     failures, found = [], {}
     for i, (name, part) in enumerate(parts.items(), 1):
@@ -69,6 +75,8 @@ def check(checked: Experiment, directory: Path, console: Console) -> dict[str, E
     Raises:
       UserError: they are not.
     """
+    if (directory / "study.json").exists():
+        raise UserError(f"workdir {directory} holds a study, which is no paper; choose another with --workdir=DIR")
     parts = config.parts(checked)
     check_asked(checked, parts)
     for name, part in parts.items():
@@ -95,6 +103,9 @@ def check_asked(checked: Experiment, parts: dict[str, Experiment]) -> None:
                 refuse(one, keys)
             except ValueError as error:
                 raise UserError(f"{kind}: {error}") from None
+    files = [exhibits.slug(one["name"]) for one in checked.paper.exhibits]
+    if twice := [name for name in files if files.count(name) > 1]:
+        raise UserError(f"exhibits: {twice[0]}: is the name of two; their files would be one")
 
 
 def _keys(parts: dict[str, Experiment]) -> list[str]:
@@ -166,9 +177,14 @@ def read(directory: Path) -> tidy.Paper:
         notes=tuple(about["notes"]),
         study=together,
         exhibits=tuple(about["exhibits"]),
-        parts=tuple((name, part.question, f"{name}/report.html") for name, part in parts.items()),
+        parts=tuple((name, part.question, _page(directory, name)) for name, part in parts.items()),
         facts=together.facts,
     )
+
+
+def _page(directory: Path, part: str) -> str:
+    """Where a part's own page is, from the paper's; "" where there is none."""
+    return f"{part}/report.html" if (directory / part / "report.html").exists() else ""
 
 
 def write(paper: tidy.Paper, directory: Path, console: Console) -> None:

@@ -144,7 +144,7 @@ def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Ex
     scale = len(group.runs) / width
     shared = devices if jax.default_backend() == "cpu" else width  # an accelerator takes as long for a run as for many
     timed = timing.estimate(len({(run.arm, run.seed) for run in group.runs}), checked, step * shared / width)
-    evaluations = -(-(static.total_steps - done) // static.eval_every)
+    evaluations = max(1, -(-(static.total_steps - done) // static.eval_every))
     share = len(dataset.test_labels) / max(1, group.split.validation.shape[1])
     share = share if checked.evaluation.test == "all" else 0
     seconds = warm.compile_seconds + PER_GROUP_SECONDS
@@ -172,7 +172,9 @@ class _Trial:
         images = session.images_of(self.runs, dataset, checked)
         self.inputs = session.inputs_of(self.runs, group, dataset, images)
         self.validated = group.split.validation.shape[1] > 0
-        self.state = self._closed(self.runs.segment(self.runs.init(self.inputs), self.inputs, 0, 1))
+        self.trained = group.static.total_steps > 0
+        state = self.runs.init(self.inputs)
+        self.state = self._closed(self.runs.segment(state, self.inputs, 0, 1) if self.trained else state)
         jax.block_until_ready(self.state.parts)
         self.compile_seconds = self.runs.compile_seconds
 
@@ -191,7 +193,9 @@ class _Trial:
         return time.perf_counter() - start
 
     def time_step(self) -> float:
-        """Median seconds of a step of all runs, dispatched many at once as the study does, within an epoch."""
+        """Median seconds of a step of all runs, dispatched many at once as the study does, within an epoch; or 0."""
+        if not self.trained:
+            return 0.0
         state, steps, seconds = self.state, 1, []
         began = time.perf_counter()
         while time.perf_counter() - began < MEASURE_SECONDS or len(seconds) < 3:

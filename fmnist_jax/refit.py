@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmnist_jax import config, writers
+from fmnist_jax import config, fields, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.groups import Place, Workshop
 from fmnist_jax.session import Group
@@ -23,7 +23,8 @@ def contents(checked: config.Experiment, chosen: Arm, epochs: np.ndarray) -> dic
     Without a validation set no epoch can be chosen, so it lasts as long as the arm's chosen epochs did, by median.
     """
     duration = chosen.experiment.train.duration
-    if chosen.experiment.selection.weights == "best" or chosen.experiment.selection.patience:
+    chooses = chosen.experiment.selection.weights == "best" or chosen.experiment.selection.patience
+    if chooses and not fields.untrained(duration):
         duration = f"{np.median(epochs):g} epochs"
     seeds = range(checked.first_seed, checked.first_seed + checked.seeds)
     return {

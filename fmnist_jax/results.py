@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fmnist_jax.claims import Verdict
 
 ABOUT = ("name", "question", "metric", "select_by", "seeds", "folds", "dataset", "synthetic", "refit", "arms", "claims")
+MOST_CLASSES = 100  # with so many the runs table has a column each: "Shirt_recall"
 TENSORBOARD_RUNS = 1000  # more would be as many directories, which TensorBoard does not show either
 
 
@@ -214,6 +215,7 @@ def description(name: str, checked: Experiment, study_arms: Sequence[Arm]) -> di
         "synthetic": any(arm.experiment.dataset.name.split(":")[0] == "synthetic" for arm in study_arms),
         "refit": checked.selection.refit,
         "tensorboard": checked.writers.tensorboard,
+        "statistics": checked.writers.statistics,
         "page": checked.writers.page,
         "references": references.about(checked, study_arms[0]),
         "arms": [{"name": a.name, "override": a.override, "factors": a.factors} for a in study_arms],
@@ -249,6 +251,7 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
     runs = runs.sort_values(["seed", "fold", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c)
     dataset = _json(directory / "dataset.json")
     names = tuple(dataset.get("class_names", ()))
+    runs = runs.rename(columns={f"{i}_recall": f"{name}_recall" for i, name in enumerate(names)})
     return tidy.Study(
         name=about["name"],
         question=about["question"],
@@ -312,6 +315,9 @@ class _Part:
         timing, results = self.done["timing"], self.done["results"]
         seconds = (timing["wall_seconds"] - timing["compile_seconds"]) / len(results)
         rows = [{k: v for k, v in row.items() if not isinstance(v, list) and k != "dataset"} for row in results]
+        for row, result in zip(rows, results, strict=True):
+            recalls = result.get("test_per_class_accuracy", ())
+            row |= {f"{i}_recall": recall for i, recall in enumerate(recalls if len(recalls) <= MOST_CLASSES else ())}
         frame = self._own(pd.DataFrame(rows).assign(train_seconds=seconds, finished=True, **extra))
         measured = [c for c in frame.columns if c.startswith(("train_", "validation_", "test_"))]
         return frame.astype(dict.fromkeys([*measured, "diverged_at", "stopped_at"], "float64"))  # None if diverged
@@ -368,8 +374,11 @@ def _activities(parts: Sequence[_Part]) -> dict[str, dict[str, np.ndarray]]:
         for then, now in part.now.items() if activities.there(part.place) else ():
             places.setdefault(now, []).append((part.place, then))
     of_study = {(seed, fold) for part in parts for _, seed, fold in part.runs}
-    found = {arm: activities.of_arm(own, of_study) for arm, own in places.items() if arm}
-    return {arm: layers for arm, layers in found.items() if layers}
+    found, one = {}, {min(of_study, default=(0, 0))}  # units of different seeds are different units
+    for arm, own in places.items():
+        if arm and (layers := activities.of_arm(own, of_study)):
+            found[arm] = layers | {"features": activities.of_arm(own, one).get("features", layers["features"])}
+    return found
 
 
 def _refit_failure(directory: Path, about: dict) -> list[dict]:
@@ -393,7 +402,7 @@ def _facts(directory: Path, about: dict, parts: Sequence[_Part]) -> dict:
         "groups": len(parts),
         "wall_seconds": wall,
         "compile_seconds": compiling,
-        "images_per_second": images / (wall - compiling) if wall > compiling else None,
+        "images_per_second": images / (wall - compiling) if images and wall > compiling else None,
         "mode": ", ".join(sorted({d["mode"] + "ped" for d in done})),
         "devices": max((d["devices"] for d in done), default=None),
         **{k: environment.get(k) for k in ("command", "machine", "python", "packages", "git")},
@@ -429,8 +438,22 @@ def stamp(directory: Path) -> str:
     names = ("groups/*/metrics.jsonl", "groups/*/done.json", "groups/*/test.json", "timing.json")
     files = sorted(p for name in names for p in directory.glob(name))
     state = [(str(p.relative_to(directory)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    text = json.dumps([about["arms"], about["seeds"], about["folds"], about["tensorboard"], state])
+    text = json.dumps(
+        [about["arms"], about["seeds"], about["folds"], about["tensorboard"], about.get("statistics"), state]
+    )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def statistics(study: tidy.Study) -> dict:
+    """What statistics.json holds: arm -> "seed 0" (with folds "seed 0, fold 1") -> column -> a value an evaluation."""
+    found: dict[str, dict] = {arm: {} for arm in study.arms}
+    if not len(study.curves):
+        return found
+    columns = ["step", "epoch", *(c for c in study.curves if c.startswith(("train_", "validation_", "test_")))]
+    for (arm, seed, fold), rows in study.curves.groupby(list(tidy.AXES), sort=True):
+        run = f"seed {seed}" + (f", fold {fold}" if study.facts["folds"] > 1 else "")
+        found[arm][run] = {column: rows[column].tolist() for column in columns}
+    return found
 
 
 def write(directory: Path, console) -> Results:
@@ -446,6 +469,8 @@ def write(directory: Path, console) -> Results:
         if about["tensorboard"] and len(found.table) <= TENSORBOARD_RUNS:
             hyper = json.loads((directory / "config.json").read_text())
             writers.write_tensorboard(directory / "tensorboard", found.curves, found.table, hyper)
+        if about.get("statistics"):  # of which older workdirs have no word
+            writers.write_json(directory / "statistics.json", statistics(found.study))
         writers.write_json(directory / "tables.json", {"of": now})
     answer.show(found, directory, console)
     if about["page"]:

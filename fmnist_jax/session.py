@@ -201,7 +201,9 @@ class _Session:
         self.first_step = step
         self.ready_at, self.counted_from = time.perf_counter(), None
         self.live.update(self.progress)
-        self.rows = writers.RowWriter(self.directory / "metrics.jsonl", step)
+        # Without a checkpoint no row stays, not even one of step 0, where runs that are not trained have theirs.
+        known = -1 if self.checkpoints.newest is None else step
+        self.rows = writers.RowWriter(self.directory / "metrics.jsonl", known)
         try:
             with Signals() as signals:
                 state, step = self._train(state, step, signals)
@@ -255,7 +257,7 @@ class _Session:
         wanted = step if step == static.total_steps else step // static.eval_every * static.eval_every
         there = sum(row["step"] == wanted for row in writers.read_rows(path))
         expected = int(np.sum((self.stopped_at < 0) | (self.stopped_at >= wanted)))
-        if wanted and there != expected:
+        if (wanted or not static.total_steps) and there != expected:
             raise RunError(
                 f"{path}: {there} rows of step {wanted:,}, there should be {expected}; "
                 f"put the file back, or remove {self.directory} to train again"
@@ -263,6 +265,8 @@ class _Session:
 
     def _train(self, state, step: int, signals: Signals):
         static = self.group.static
+        if not static.total_steps and self.checkpoints.newest is None:
+            state = self._close_segment(state, step)  # what the runs start from is all there is to measure
         chunk, previous = 1, None  # the first chunk compiles; the second finds out how long a step takes
         while step < static.total_steps and not np.all(self.stopped_at >= 0):
             segment_end = min((step // static.eval_every + 1) * static.eval_every, static.total_steps)
@@ -326,11 +330,11 @@ class _Session:
         running = self.stopped_at < 0  # a run's rows end with the evaluation that stopped it
         if self.group.static.early_stop:
             self.stopped_at = self.population.get(state.map(lambda part: part.watch.stopped_at))
-        steps = np.maximum(sums.steps, 1)  # 0 of a stopped run
-        columns = {
-            "train_loss": sums.loss / steps,
-            "train_accuracy": sums.correct / (steps * self.group.static.batch_size),
-        }
+        columns = {}
+        if self.group.static.total_steps:
+            steps = np.maximum(sums.steps, 1)  # 0 of a stopped run
+            columns["train_loss"] = sums.loss / steps
+            columns["train_accuracy"] = sums.correct / (steps * self.group.static.batch_size)
         for split, split_sums in evaluated.items():
             finals = metrics.finalise(self.population.get(split_sums))
             columns |= {f"{split}_{k}": v for k, v in finals.items() if v.ndim == 1}

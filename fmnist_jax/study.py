@@ -14,6 +14,7 @@ from fmnist_jax import (
     arms,
     carry,
     config,
+    fields,
     groups,
     outcomes,
     references,
@@ -37,7 +38,7 @@ from fmnist_jax.signals import Signals
 NOT_IN_A_RUN = (
     *("dataset.data_dir", "platform", "population.devices", "population.memory_gb"),
     "population.stream",
-    *("checkpoint.every", "checkpoint.keep", "writers.tensorboard", "writers.page"),
+    *("checkpoint.every", "checkpoint.keep", "writers.tensorboard", "writers.page", "writers.statistics"),
     *("question", "metric", "claims", "selection.arm_by", "selection.refit", "evaluation.test"),
     "evaluation.activities",  # measured whenever asked for, of the weights that are there
     *("evaluation.timed_steps", "references", "reference_images"),  # what is measured beside the runs
@@ -56,6 +57,8 @@ def run(checked: config.Experiment, directory: Path, console: Console, retry: bo
       RunError: groups failed; the others' results are written and shown before.
       session.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
+    if (directory / "paper.json").exists():
+        raise UserError(f"workdir {directory} holds a paper, which is no study; choose another with --workdir=DIR")
     study = _Study(checked, arms.arms_of(checked), directory, console)
     results.check_claims(checked, study.arms)
     if not study.finished():
@@ -86,6 +89,8 @@ def check(checked: config.Experiment, directory: Path, console: Console) -> None
     """
     study = _Study(checked, arms.arms_of(checked), directory, console)
     results.check_claims(checked, study.arms)
+    if workdir.begun(directory):
+        workdir.check_same(directory, study.keys)
     if not study.finished():
         study.divide()
         study.check_references()
@@ -206,7 +211,7 @@ class _Study:
 
     def _train_all(self) -> None:
         with self._live() as live:
-            while waiting := self.standing.refresh().waiting:
+            while waiting := carry.in_turn(self.standing.refresh().waiting, self.checked):
                 for place in self.standing.places:
                     if place.trained:
                         live.called(self._called(place))
@@ -348,7 +353,11 @@ class _Study:
     def _untimed(self) -> list[tuple[Arm, int]]:
         """(arm, seed) that have still to be timed alone, of the arms that could be trained."""
         there = {key.arm for place in self.standing.places if place.trained and not place.failure for key in place.runs}
-        trained = [arm for arm in self.arms if arms.identity(arm.override) in there]
+        trained = [
+            arm
+            for arm in self.arms
+            if arms.identity(arm.override) in there and not fields.untrained(arm.experiment.train.duration)
+        ]
         return timing.due(self.directory, self.checked, trained)
 
     def _time_alone(self) -> None:

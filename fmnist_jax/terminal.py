@@ -34,11 +34,13 @@ class Progress:
 
     def line(self) -> str:
         """One line: step, epoch, images/s, time left, mean validation accuracy and spread."""
-        epochs = self.total_steps / self.steps_per_epoch
+        runs, epochs = f"{self.runs} run{'s' if self.runs > 1 else ''}", self.total_steps / self.steps_per_epoch
+        if not self.total_steps:
+            return "  ".join([runs, "not trained, measured as loaded", *([self.validation] if self.validation else [])])
         if not self.step:
-            return f"{self.runs} run{'s' if self.runs > 1 else ''}  compiling"
+            return f"{runs}  compiling"
         parts = [
-            f"{self.runs} run{'s' if self.runs > 1 else ''}",
+            runs,
             f"step {self.step:,}/{self.total_steps:,}",
             f"epoch {self.step / self.steps_per_epoch:.2f}/{epochs:g}",
         ]
@@ -98,7 +100,7 @@ class Live:
             arm = self._names.get(row["arm"])
             if arm not in self.arms:
                 continue  # of an arm that the sweep has no longer
-            accuracy = row.get("validation_accuracy", row["train_accuracy"])
+            accuracy = row.get("validation_accuracy", row.get("train_accuracy"))
             if row["diverged_at"] is None and accuracy is not None:
                 self._latest[arm, row["seed"], row["fold"]] = row["epoch"], accuracy
 
@@ -138,7 +140,7 @@ class Live:
             line += f"  best so far {arm} {_percent(at.mean)}%"
         if self._groups == 1:
             return f"{self.name}  {line}"
-        done = self._done + self._share * progress.step / progress.total_steps
+        done = self._done + self._share * progress.step / max(1, progress.total_steps)
         head = f"group {self._group + 1}/{self._groups}  {100 * done:.0f}% of the study"
         if done > self._started and progress.step:
             seconds = time.monotonic() - self._started_at

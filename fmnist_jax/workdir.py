@@ -77,7 +77,7 @@ def claim(workdir: Path, config: dict, fingerprints: dict[str, str]) -> None:
     path, key = workdir / "config.json", "dataset.fingerprint"
     there = writers.read_json(path) if path.exists() else {}
     known = there.get(key, {})
-    if any(workdir.glob("groups/*/checkpoints/*.manifest.json")) or any(workdir.glob("groups/*/done.json")):
+    if begun(workdir):
         shared = {name: value for name, value in known.items() if name in fingerprints}
         own = {name: value for name, value in fingerprints.items() if name in known}
         _compare(workdir, {**there, key: shared}, {**config, key: own})
@@ -85,6 +85,12 @@ def claim(workdir: Path, config: dict, fingerprints: dict[str, str]) -> None:
     elif _differing(there, config):
         shutil.rmtree(workdir / "groups", ignore_errors=True)
     writers.write_json(path, {**config, key: fingerprints})
+
+
+def begun(workdir: Path) -> bool:
+    """Whether there are results that bind it to its config."""
+    names = ("groups/*/checkpoints/*.manifest.json", "groups/*/done.json")
+    return any(path for name in names for path in workdir.glob(name))
 
 
 def check_same(workdir: Path, config: dict) -> None:

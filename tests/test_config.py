@@ -22,6 +22,8 @@ def test_the_default_parses_to_itself():
         ({"train.batch_size": 0}, "train.batch_size=0: must be at least 1"),
         ({"train.batch_size": 1.5}, "train.batch_size=1.5: must be a whole number, such as 32"),
         ({"train.duration": "0 epochs"}, "train.duration='0 epochs': must be more than zero"),
+        ({"train.eval_every": "0 steps"}, "train.eval_every='0 steps': must be more than zero"),
+        ({"train.duration": "0 steps"}, "train.duration='0 steps': trains nothing: model.weights is ''"),
         ({"train.duration": "ten epochs"}, "train.duration='ten epochs': a number and a unit, such as '500 steps'"),
         ({"train.duration": "1.5 steps"}, "must be a whole number of steps"),
         ({"seeds": 0}, "seeds=0: must be at least 1"),
@@ -90,6 +92,30 @@ def test_keys_that_do_not_fit_each_other_or_the_data(changes, message):
     with pytest.raises(UserError) as caught:
         resolved(tiny(**changes))
     assert message in str(caught.value)
+
+
+def test_what_a_config_file_is_asked_for():
+    topics = ("grid", "pool", "rate")
+    assert config.asked("", topics) == (topics, "")
+    assert config.asked("", topics, default=("grid",)) == (("grid",), "")
+    assert config.asked("rate, grid", topics, default=("pool",)) == (("grid", "rate"), "")  # in the topics' order
+    assert config.asked("quick", topics, default=("grid",)) == (("grid",), "quick")
+    assert config.asked("full,pool", topics) == (("pool",), "full")
+    with pytest.raises(UserError, match="no part 'pools'; did you mean pool.* at the scales quick, full"):
+        config.asked("pools", topics)
+    with pytest.raises(UserError, match="quick and full: one scale at a time"):
+        config.asked("quick,full", topics)
+
+
+def test_parts_of_a_paper_are_its_config_with_their_keys_over_it():
+    c = tiny(question="all?", claims=({"kind": "x"},), paper__title="A paper")
+    c.paper.parts = ({"part": "one", "seeds": 7}, {"part": "two", "question": "this?", "model.filters": [8]})
+    one, two = (found := config.parts(config.parse(c))).values()
+    assert list(found) == ["one", "two"]
+    assert (one.seeds, one.question, one.model.filters) == (7, "all?", (4,))
+    assert (two.seeds, two.question, two.model.filters) == (3, "this?", (8,))
+    assert one.claims == two.claims == ()
+    assert one.paper == config.PaperConfig()
 
 
 def test_durations():

@@ -145,6 +145,28 @@ def test_a_group_that_does_not_fit_goes_on_at_half_its_width(tmp_path):
     assert [len(runs) for _, runs in halves] == [1, 2]
 
 
+def test_a_part_of_the_images_is_all_that_is_trained_on_or_validated():
+    def split(**changes):
+        checked = config.parse(mlp(dataset__images=80, **changes))
+        workshop = groups.Workshop(checked)
+        labels = workshop.dataset(checked.dataset).train_labels
+        return labels, workshop.split(checked.dataset), workshop.split(checked.dataset, whole=True)
+
+    labels, of_folds, whole = split(folds=4)
+    used = set(whole.train[0])
+    assert np.bincount(labels[sorted(used)]).tolist() == [8] * 10
+    for fold in range(4):
+        own, held = of_folds.train[fold], of_folds.validation[fold]
+        assert (len(own), len(held), set(own) | set(held)) == (60, 20, used)
+        assert np.bincount(labels[held]).tolist() == [2] * 10
+    _, of_one, _ = split(dataset__validation_fraction=0.25)
+    assert set(of_one.train[0]) | set(of_one.validation[0]) == used
+    # split_seed decides which, also where nothing is held out
+    _, none, _ = split(dataset__validation_fraction=0.0, dataset__split_seed=1)
+    assert (none.train.shape, none.validation.shape) == ((1, 80), (1, 0))
+    assert set(none.train[0]) != used
+
+
 def test_a_split_is_stratified_unless_told_otherwise():
     def counts(**changes):
         checked = config.parse(mlp(dataset__validation_fraction=0.25, **changes))

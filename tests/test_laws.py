@@ -299,7 +299,7 @@ MAY_IMPORT = {
     "claims": {"stats", "tidy"},
     "analysis": {"claims", "stats", "tidy"},
     "exhibits": {"analysis", "claims", "stats", "tidy"},
-    "report": {"analysis", "claims", "errors", "exhibits", "results", "tidy", "writers"},
+    "report": {"analysis", "claims", "errors", "exhibits", "paper", "results", "tidy", "writers"},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import resolved, tiny
 
-from fmnist_jax import config, experiment, models, train
+from fmnist_jax import config, experiment, memory, models, train
 from fmnist_jax.errors import UserError
 
 
@@ -62,6 +62,66 @@ def test_layer_shapes_of_alexander():
     assert models.feature_shapes(static.model, (28, 28, 1)) == [(28, 28, 1), (14, 14, 32), (7, 7, 64)]
     # 2 * (28*28*9*32 + 14*14*9*32*64 + 3136*128 + 1280)
     assert models.forward_flops(static.model, (28, 28, 1)) == 2 * (225_792 + 3_612_672 + 401_408 + 1280)
+
+
+BRIDGED = {"model__filters": (3, 5), "model__bridge": 2, "model__dense": (7,), "model__norm": ("none",)}
+
+
+def test_a_bridge_is_a_dense_layer_between_the_first_two_blocks():
+    static, hyper = resolved(tiny(**BRIDGED))
+    between = 14 * 14 * 3 * (14 * 14 * 2)
+    parameters = (9 * 3 + 3) + (between + 14 * 14 * 2) + (9 * 2 * 5 + 5) + (7 * 7 * 5 * 7 + 7) + (7 * 10 + 10)
+    assert train.param_count(static, hyper) == parameters
+    assert models.feature_shapes(static.model, (28, 28, 1)) == [(28, 28, 1), (14, 14, 3), (14, 14, 2), (7, 7, 5)]
+    products = 28 * 28 * 9 * 3 + between + 14 * 14 * 9 * 2 * 5 + 7 * 7 * 5 * 7 + 7 * 10
+    assert models.forward_flops(static.model, (28, 28, 1)) == 2 * products
+    values = 28 * 28 + 28 * 28 + 14 * 14 * 3 + 14 * 14 * 2 + 7 * 7 * 5 + 7
+    assert memory.of_step(static) == 4 * values * 2 * static.eval_batch_size
+    none, _ = resolved(tiny(**BRIDGED | {"model__bridge": 0}))
+    assert none != static
+
+
+def test_a_bridge_computes_what_numpy_does_and_every_weight_has_a_gradient():
+    images = np.random.default_rng(0).normal(size=(4, 28, 28, 1)).astype(np.float32)
+    shape = {"model__pool": ("none",), "model__padding": ("valid",), "model__stride": (3,), "model__dense_dropout": ()}
+    c = tiny(**BRIDGED, **shape, model__activation=("tanh", "relu"), model__bias_init="pytorch")
+    state, (logits, _) = apply(c, images, False)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+
+    def conv(maps, kernel, bias):
+        windows = np.lib.stride_tricks.sliding_window_view(maps, (3, 3), (1, 2))[:, ::3, ::3]
+        return np.einsum("bhwcij,ijcf->bhwf", windows, kernel) + bias
+
+    def dense(values, kernel, bias):
+        return values.reshape(len(values), -1) @ kernel.T + bias
+
+    maps = np.tanh(conv(images.astype(np.float64), **params["conv_0"]))
+    maps = np.tanh(dense(maps, **params["bridge"])).reshape(4, 9, 9, 2)
+    maps = np.maximum(conv(maps, **params["conv_1"]), 0)
+    hidden = np.maximum(dense(maps, **params["head"]["dense_0"]), 0)
+    np.testing.assert_allclose(logits, dense(hidden, **params["head"]["logits"]), atol=1e-5)
+
+    static, hyper = resolved(c)
+    module = models.MODELS["cnn"](static.model)
+    grads = jax.grad(lambda p: (module.apply({"params": p}, images, hyper, train=True) ** 2).sum())(state.params)
+    assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model__family": "mlp", "model__filters": (32, 64)}, "model.family is 'mlp'"),
+        (
+            {"model__family": "resnet18", "model__filters": (32, 64), "model__dense": (128,)},
+            "model.family is 'resnet18', which is as torchvision has it",
+        ),
+        ({"model__filters": (4,)}, "model.filters is (4,); it lies between the first block and the second"),
+    ],
+)
+def test_a_bridge_that_has_no_two_ends_is_refused(changes, reason):
+    with pytest.raises(UserError) as caught:
+        config.parse(tiny(**{"model__dense_dropout": (), "model__bridge": 2, **changes}))
+    assert str(caught.value) == f"model.bridge=2: nothing reads it, because {reason}"
 
 
 def test_a_kernel_or_window_that_does_not_fit_is_refused():

@@ -74,6 +74,28 @@ def test_an_unstratified_validation_split_is_uniform():
     assert ((counts - 200) ** 2 / 200).sum() < 42.6
 
 
+@given(LABELS, st.floats(0, 1), SEEDS)
+@settings(deadline=None)
+def test_a_subset_has_its_size_and_the_proportions_of_the_whole(labels, share, seed):
+    n = round(share * len(labels))
+    found = splits.subset(labels, n, seed)
+    assert found.dtype == np.int32
+    assert len(found) == (n or len(labels))
+    assert (np.diff(found) > 0).all()  # sorted, each once
+    assert 0 <= found[0] <= found[-1] < len(labels)
+    np.testing.assert_array_equal(found, splits.subset(labels, n, seed))
+    counts, whole = (np.bincount(part, minlength=labels.max() + 1) for part in (labels[found], labels))
+    assert (np.abs(counts - len(found) / len(labels) * whole) < 1 + 1e-9).all()
+
+
+def test_a_subset_of_all_is_all_and_of_more_is_refused():
+    labels = np.array([1, 0, 1])
+    for n in (0, 3):
+        np.testing.assert_array_equal(splits.subset(labels, n, 0), [0, 1, 2])
+    with pytest.raises(UserError, match="dataset.images=4: there are only 3 training images; take 3 or less"):
+        splits.subset(labels, 4, 0)
+
+
 def test_validation_split_zero_holds_nothing_out():
     train, validation = splits.validation_split(np.array([1, 0, 1]), 0, seed=0)
     np.testing.assert_array_equal(train, [0, 1, 2])

@@ -12,7 +12,7 @@ import pytest
 from helpers import mlp, tiny
 from rich.console import Console
 
-from fmnist_jax import config, data, session, study, workdir
+from fmnist_jax import config, data, results, session, study, sweep, workdir, writers
 from fmnist_jax.errors import RunError, StorageError, UserError
 
 
@@ -52,6 +52,33 @@ def test_tables_say_what_the_jsonl_says(done):
     assert summary["sd"] == pytest.approx(results["test_accuracy"].std())
     assert summary["best"] == results["test_accuracy"].max()
     assert list((directory / "tensorboard").glob("*/events.*"))
+
+
+def test_every_evaluation_is_in_one_json_file_where_asked_for(tmp_path):
+    c = mlp(seeds=1, folds=2, sweep=sweep.product({"optimizer.learning_rate": (1e-2, 1e30)}))
+    run(c, tmp_path)
+    assert not (tmp_path / "statistics.json").exists()
+    c.writers.statistics = True  # also of a study that is done
+    run(c, tmp_path)
+    kept = json.loads((tmp_path / "statistics.json").read_text())
+    assert list(kept) == ["learning_rate=0.01", "learning_rate=1e+30"]
+    assert list(kept["learning_rate=0.01"]) == ["seed 0, fold 0", "seed 0, fold 1"]
+    assert kept["learning_rate=1e+30"]["seed 0, fold 1"]["train_loss"] == [None, None]  # it diverged
+    curves = pd.read_parquet(tmp_path / "metrics.parquet")
+    for arm, runs in kept.items():
+        for name, columns in runs.items():
+            own = curves[(curves["arm"] == arm) & (curves["fold"] == int(name[-1]))]
+            assert columns["epoch"] == [1.0, 2.0]
+            for column in ("step", "train_loss", "validation_accuracy", "validation_ece"):
+                assert columns[column] == writers.as_json(own[column])
+    written = (tmp_path / "statistics.json").stat().st_mtime_ns
+    run(c, tmp_path)
+    assert (tmp_path / "statistics.json").stat().st_mtime_ns == written
+    about = json.loads((tmp_path / "study.json").read_text())
+    del about["statistics"]  # as before there was such a key
+    (tmp_path / "study.json").write_text(json.dumps(about))
+    results.write(tmp_path, Console(quiet=True))
+    assert (tmp_path / "statistics.json").stat().st_mtime_ns == written
 
 
 def test_predictions_are_those_of_the_results(done):

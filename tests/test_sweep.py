@@ -26,6 +26,12 @@ def test_zipped_pairs_and_chain_appends():
     assert sweep.named({"base": {}, "big": {"a": 9}}) == ({"variant": "base"}, {"variant": "big", "a": 9})
 
 
+def test_a_union_has_each_override_once_where_it_first_came():
+    one, other = sweep.product({"a": (1, 2), "b": ("x",)}), ({"b": "x", "a": 2}, {"a": 3}, {})
+    assert sweep.union(one, other, one) == ({"a": 1, "b": "x"}, {"a": 2, "b": "x"}, {"a": 3}, {})
+    assert len(sweep.union([{"a": 1}], [{"a": "1"}], [{"a": (1,)}])) == 3
+
+
 def test_subsample_is_of_its_seed_in_order_and_without_repeats():
     whole = sweep.product({"a": range(50)})
     some = sweep.subsample(whole, 10, seed=3)
@@ -46,6 +52,7 @@ def test_subsample_is_of_its_seed_in_order_and_without_repeats():
         (lambda: sweep.zipped({"a": (1, 2), "b": (1,)}), "has a 2, b 1"),
         (lambda: sweep.product({}), "sweep.product: no keys"),
         (lambda: sweep.chain(), "sweep.chain: no arms"),
+        (lambda: sweep.union(["a"]), "'a' is not an override"),
         (lambda: sweep.named({}), "sweep.named: no arms"),
         (lambda: sweep.zipped({}), "sweep.zipped: no arms"),
         (lambda: sweep.chain(["a"]), "'a' is not an override"),

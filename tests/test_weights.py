@@ -1,7 +1,9 @@
 """Weights pass between torchvision's ResNet-18 and ours by name: same outputs and gradients; bad files are refused."""
 
 import hashlib
+import io
 import json
+import shutil
 import sys
 import types
 
@@ -14,7 +16,21 @@ from helpers import same_bits
 from rich.console import Console
 from test_resnet import narrow, resnet  # noqa: F401 -- a fixture
 
-from fmnist_jax import arms, config, experiment, groups, losses, models, session, study, sweep, train, weights
+from fmnist_jax import (
+    arms,
+    config,
+    data,
+    experiment,
+    groups,
+    losses,
+    models,
+    plan,
+    session,
+    study,
+    sweep,
+    train,
+    weights,
+)
 from fmnist_jax.errors import UserError
 
 
@@ -46,7 +62,7 @@ def small(narrow):  # noqa: F811
     wanted = network()[2]
     rng = np.random.default_rng(0)
     tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in names_of(wanted).items()}
-    return wanted, tensors
+    return wanted, {k: np.abs(v) if k.endswith("running_var") else v for k, v in tensors.items()}
 
 
 def saved(path, tensors):
@@ -186,6 +202,88 @@ def test_a_file_that_does_not_fit_is_refused_before_there_is_anything_to_leave_b
     with pytest.raises(UserError, match="has no 'bn1.bias'"), open(tmp_path / "shown", "w") as shown:
         study.run(config.parse(resnet(model__weights=path)), tmp_path / "w", Console(file=shown))
     assert not (tmp_path / "w").exists()
+
+
+def measured(c, directory):
+    """(results, what the terminal showed) of a study of weights that are not trained."""
+    shown = io.StringIO()
+    return study.run(config.parse(c), directory, Console(file=shown, width=100)), shown.getvalue()
+
+
+def untrained(path, **changes):
+    shape = {"evaluation__batch_size": 30, "evaluation__activities": 25, "seeds": 1, "train__duration": "0 steps"}
+    return resnet(model__weights=path, population__conv="lax", **shape, **changes)
+
+
+def test_zero_steps_measure_the_weights_as_they_are(small, tmp_path):
+    wanted, tensors = small
+    path, images = saved(tmp_path / "a.safetensors", tensors), data.load("synthetic:240")
+    module, hyper, _ = network(method="lax")
+
+    @jax.jit
+    def forward(variables):
+        return module.apply(variables._asdict(), images.test_images / 255.0, hyper, train=False)
+
+    tensors["fc.bias"] -= np.asarray(forward(weights.load(path, wanted).variables)).mean(0)  # else all are one class
+    logits = np.asarray(forward(weights.load(saved(path, tensors), wanted).variables))
+    assert len(set(logits.argmax(-1))) > 3
+    c = untrained(path)
+    found, shown = measured(c, tmp_path / "w")
+    with np.load(tmp_path / "w/groups/0/predictions.npz") as file:
+        assert np.array_equal(file["test"], [logits.argmax(-1)])
+    with np.load(tmp_path / "w/groups/0/activities.npz") as file:
+        np.testing.assert_allclose(file["logits"][0], np.corrcoef(logits[:25].T), atol=1e-3)
+    assert found.table["test_accuracy"].tolist() == [pytest.approx((logits.argmax(-1) == images.test_labels).mean())]
+    assert found.table[["step", "epoch"]].to_numpy().tolist() == [[0, 0]]
+    assert found.table["diverged_at"].isna().all()
+    assert not [name for name in found.table if name.startswith(("train_loss", "train_accuracy"))]
+    assert found.curves[["step", "seed"]].to_numpy().tolist() == [[0, 0]]
+    assert "not trained, measured as loaded  validation" in shown
+    assert json.loads((tmp_path / "w/summary.json").read_text())["images_per_second"] is None
+    log = tmp_path / "w/groups/0/metrics.jsonl"
+    before = log.read_bytes(), log.stat().st_mtime_ns
+    again, _ = measured(c, tmp_path / "w")  # does nothing
+    assert (log.read_bytes(), log.stat().st_mtime_ns) == before
+    assert len(list((tmp_path / "w/groups/0/sessions").iterdir())) == 1
+    for path, lost in ((log, 0), (tmp_path / "w/groups/0/done.json", 1)):  # killed: before its checkpoint, and after
+        (tmp_path / "w/groups/0/done.json").unlink(missing_ok=True)
+        if not lost:
+            shutil.rmtree(tmp_path / "w/groups/0/checkpoints")
+        again, _ = measured(c, tmp_path / "w")
+        assert again.curves.equals(found.curves), path
+        assert again.table["test_loss"].tolist() == found.table["test_loss"].tolist()
+
+
+def test_an_arm_that_is_not_trained_stands_beside_one_that_is(small, tmp_path):
+    c = untrained(saved(tmp_path / "a.safetensors", small[1]), dataset__images=80, writers__page=True)
+    c.sweep = sweep.product({"train.duration": ("0 steps", "2 steps")})
+    c.evaluation.timed_steps, c.evaluation.activities, c.train.batch_size = 1, 0, 4
+    found, shown = measured(c, tmp_path / "w")
+    by_arm = found.table.set_index("arm")
+    as_loaded = by_arm.loc["duration=0 steps"]
+    assert np.isnan(as_loaded["train_loss"])
+    assert np.isnan(as_loaded["alone_seconds"])
+    assert by_arm["test_loss"].notna().all()
+    assert by_arm.loc["duration=2 steps", "alone_seconds"] > 0
+    assert "group 2/2" in shown
+    assert (tmp_path / "w/report.html").exists()
+
+
+def test_a_refit_of_weights_that_are_not_trained_trains_nothing(small, tmp_path):
+    c = untrained(saved(tmp_path / "a.safetensors", small[1]), dataset__images=80, writers__page=True)
+    c.selection.weights, c.selection.refit, c.evaluation.activities = "best", True, 0
+    (estimate,) = plan.show(config.parse(c), tmp_path / "w", Console(quiet=True))
+    assert estimate.steps == 0
+    assert 0 < estimate.seconds < 60
+    measured(c, tmp_path / "w")
+    assert json.loads((tmp_path / "w/refit/done.json").read_text())["step"] == 0
+
+
+def test_zero_steps_of_an_arm_that_draws_its_weights_are_refused(small, tmp_path):
+    path = saved(tmp_path / "a.safetensors", small[1])
+    c = untrained(path, sweep=sweep.product({"model.weights": (path, "")}))
+    with pytest.raises(UserError, match="arm model.weights='': train.duration='0 steps': trains nothing"):
+        arms.arms_of(config.parse(c))
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ ALL = MappingProxyType({})  # the selector of every run
 WHEN = ("epoch", "step")  # with these a selector reads the curves
 SELECTED = ("arm", "fold", *WHEN)  # what a selector may name beside factors
 CHANGE = {"from", "to"}
-COMMON = {"metric": "test_accuracy", "quote": "", "source": "", "paper": "", "where": ALL}
+COMMON = {"metric": "test_accuracy", "quote": "", "source": "", "paper": "", "where": ALL, "ours": False}
 ORDERED = ("factor",), {"numbers": ()}
 # kind -> (arguments it needs, {others: default})
 KINDS = {
-    "greater": (("a", "b"), {"by": 0.0}),
+    "greater": (("a", "b"), {"by": 0.0, "b_metric": ""}),
     "less": (("a", "b"), {"by": 0.0}),
     "differ": (("a", "b"), {}),
     "equivalent": (("a", "b", "within"), {}),
@@ -189,7 +189,8 @@ CHECKS = {
     "within": _positive,
     "share": _share,
     **dict.fromkeys(("factor", "label", "taken_for", "metric", "metric_a", "metric_b"), _word),
-    **dict.fromkeys(("each", "some", "quote", "source", "paper"), _text),
+    **dict.fromkeys(("each", "some", "quote", "source", "paper", "b_metric"), _text),
+    "ours": lambda value: None if isinstance(value, bool) else "must be True or False",
     "sign": _sign,
     "factors": _factors,
     **dict.fromkeys(("pair_a", "pair_b"), _pair),

@@ -31,6 +31,7 @@ class Verdict:
     p: float
     adjusted_p: float
     n: int
+    ours: bool = False  # asked by the study, not by the paper
 
 
 def judge(study: tidy.Study) -> tuple[Verdict, ...]:
@@ -44,7 +45,10 @@ def judge(study: tidy.Study) -> tuple[Verdict, ...]:
     claims = [complete(claim) for claim in study.claims]
     results = Results(study)
     found = [_tested(results, claim) for claim in claims]
-    adjusted = stats.holm([outcome.p if isinstance(outcome, Outcome) else np.nan for outcome in found])
+    p = np.array([outcome.p if isinstance(outcome, Outcome) else np.nan for outcome in found])
+    adjusted, ours = np.full(len(p), np.nan), np.array([claim["ours"] for claim in claims], bool)
+    for family in (ours, ~ours):  # what a study asks beside the paper costs the paper's claims nothing
+        adjusted[family] = stats.holm(p[family])
     return tuple(
         _verdict(results, claim, outcome, float(p)) for claim, outcome, p in zip(claims, found, adjusted, strict=True)
     )
@@ -61,6 +65,7 @@ def _tested(results: Results, claim: dict) -> Outcome | str:
 
 def _verdict(results: Results, claim: dict, outcome: Outcome | str, adjusted: float) -> Verdict:
     common = {key: claim[key] for key in ("name", "quote", "source", "paper")}
+    common["ours"] = claim["ours"]
     common |= {"statement": kinds.statement(claim, results.labels), "metric": claim.get("metric_a", claim["metric"])}
     if isinstance(outcome, str):
         numbers = dict.fromkeys(("effect", "low", "high", "p", "adjusted_p"), np.nan)

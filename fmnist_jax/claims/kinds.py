@@ -32,7 +32,7 @@ TESTS = {
     "confuses_more": classes.confuses_more,
 }
 STATEMENTS = {
-    "greater": "{metric} is greater {with_a} than {with_b}{by}",
+    "greater": "{metric} is greater {with_a} than {b_metric}{with_b}{by}",
     "less": "{metric} is less {with_a} than {with_b}{by}",
     "differ": "{metric} differs between {a} and {b}",
     "equivalent": "{metric} differs by less than {within} between {a} and {b}",
@@ -66,6 +66,7 @@ def statement(claim: Mapping, labels: Mapping[str, str]) -> str:
     shown |= {key: words.metric(claim[key]) for key in ("metric", "metric_a", "metric_b") if key in claim}
     shown |= {key: words.selection(claim[key], labels) for key in ("a", "b") if key in claim}
     shown |= {f"with_{key}": words.side(claim[key], labels) for key in ("a", "b") if key in claim}
+    shown["b_metric"] = f"{words.metric(claim['b_metric'])} " if claim.get("b_metric") else ""
     if "factor" in claim:
         shown["factor"] = labels.get(claim["factor"], claim["factor"])
     if "factors" in claim:

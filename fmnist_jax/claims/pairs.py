@@ -24,7 +24,9 @@ def sides(
     """
     a, b = claim["a"], claim["b"]
     compared = {results.key(name) for name in (*a, *b)} - set(WHEN)
-    frames = [change(results.rows({**claim["where"], **side}, claim["metric"])) for side in (a, b)]
+    metrics = (claim["metric"], claim.get("b_metric") or claim["metric"])
+    asked = zip((a, b), metrics, strict=True)
+    frames = [change(results.rows({**claim["where"], **side}, metric)) for side, metric in asked]
     level = np.repeat([0, 1], [len(frame) for frame in frames])
     cube = results.cube(pd.concat(frames, ignore_index=True), level, compared, folds=folds)
     shared = cube.there.all(0)

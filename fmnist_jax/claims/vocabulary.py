@@ -10,7 +10,8 @@ Settings of factors that a comparison does not name are matched: a run is compar
 named factors alone. With "arm" nothing is matched but the (seed, fold).
 
 All take `metric` ("test_accuracy" unless told), and for the reader `quote`, `source` and `paper` (the paper's own
-figures, in words). All raise ValueError, by `check`. Values are in the metric's unit: 0.01 is one point of accuracy.
+figures, in words). With `ours=True` a claim is none of the paper's: its p is adjusted among those like it, and it is
+counted apart. All raise ValueError, by `check`. Values are in the metric's unit: 0.01 is one point of accuracy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +23,21 @@ Claim = dict
 Selector = Mapping
 
 
-def greater(name: str, a: Selector, b: Selector, *, by: float = 0.0, where: Selector = checking.ALL, **common) -> Claim:
-    """The metric is greater with `a` than with `b`, by more than `by`.
+def greater(
+    name: str,
+    a: Selector,
+    b: Selector,
+    *,
+    by: float = 0.0,
+    b_metric: str = "",
+    where: Selector = checking.ALL,
+    **common,
+) -> Claim:
+    """The metric is greater with `a` than with `b`, by more than `by`; `b_metric` is that of `b`, if it is another.
 
     Test of the mean difference a - b against `by`; the sign decides.
     """
-    return _claim("greater", name, common, a=a, b=b, by=by, where=where)
+    return _claim("greater", name, common, a=a, b=b, by=by, b_metric=b_metric, where=where)
 
 
 def less(name: str, a: Selector, b: Selector, *, by: float = 0.0, where: Selector = checking.ALL, **common) -> Claim:

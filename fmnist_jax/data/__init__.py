@@ -14,8 +14,9 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
 
     Args:
       name: "fashion_mnist"; "synthetic" or "synthetic:NUM_TRAIN"; "folder", of data_dir/Training/<class>/*.jpg and
-        data_dir/Test/<class>/*.jpg, or "folder:NAME", of a folder NAME in the usual places; "idx", four unverified IDX files in data_dir; "tfds:NAME", any TFDS set with the
-        features image and label and the splits train and test.
+        data_dir/Test/<class>/*.jpg; "folder:NAME", of a folder NAME in the usual places, where data_dir is ""; "idx",
+        four unverified IDX files in data_dir; "tfds:NAME", any TFDS set with the features image and label and the
+        splits train and test.
       data_dir: where the files are; "" looks in the usual places. Required by folder and idx.
       image_size: resize images to image_size x image_size; 0 keeps their size.
 
@@ -37,8 +38,8 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
     if kind == "synthetic":
         return _resized(synthetic.load(rest if colon else None, data_dir), image_size)
     raise UserError(
-        f"dataset.name={name!r}: no such dataset; use fashion_mnist, synthetic, synthetic:NUM_TRAIN, folder:NAME, folder, idx "
-        "(the last two with --config.dataset.data_dir=DIR) or tfds:NAME"
+        f"dataset.name={name!r}: no such dataset; use fashion_mnist, synthetic, synthetic:NUM_TRAIN, folder:NAME, "
+        "folder, idx (the last two with --config.dataset.data_dir=DIR) or tfds:NAME"
     )
 
 
@@ -49,8 +50,8 @@ def _beside(name: str) -> str:
         if (place / name / folder.PARTS[0]).is_dir():
             return str(place / name)
     raise UserError(
-        f"dataset.name=folder:{name}: no {name}/{folder.PARTS[0]} in {', '.join(map(str, places))}; name the folder that "
-        "holds Training and Test with --config.dataset.data_dir=DIR"
+        f"dataset.name=folder:{name}: no {name}/{folder.PARTS[0]} in {', '.join(map(str, places))}; name the folder "
+        "that holds Training and Test with --config.dataset.data_dir=DIR"
     )
 
 

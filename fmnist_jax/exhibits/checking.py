@@ -14,7 +14,7 @@ COMMON = ("kind", "name", "title", "where", "source", "note")
 SHOWN = ("metric", "unit")
 # kind -> its arguments beside the common ones
 KINDS = {
-    "table": ("labels", "rows", "columns"),
+    "table": ("labels", "rows", "columns", "paper_n"),
     "curves": ("lines", "panels", "x", "band", "x_label"),
     "against": ("factor", "lines", *SHOWN, "log", "x_label", "y_label", "numbers"),
     "heatmap": ("factors", *SHOWN),
@@ -23,8 +23,8 @@ KINDS = {
     "confusion": (),
     "correlations": ("arms", "layers"),
 }
-DEFAULTS = {"where": selecting.ALL, "source": "", "note": ""}
-ROW = ("labels", "where", "paper", "text")
+DEFAULTS = {"where": selecting.ALL, "source": "", "note": "", "paper_n": 1}
+ROW = ("labels", "where", "paper", "text", "metrics")
 COLUMN = ("heading", "metric", "of", "where", "unit", "digits", "by", "factor", "numbers")
 LINE = ("label", "where", "metric", "paper")
 PANEL = ("label", "metrics", "unit")
@@ -122,6 +122,8 @@ def _table(exhibit: Mapping) -> Problems:
     for heading in headings:
         if headings.count(heading) > 1:
             yield f"columns: {heading!r}", "is the heading of two; the paper's numbers could not be told apart"
+    if not isinstance(exhibit.get("paper_n", 1), int) or exhibit.get("paper_n", 1) < 1:
+        yield f"paper_n={exhibit['paper_n']!r}", "must be how many runs the paper's numbers are means of, 1 or more"
     by_heading = {column["heading"]: column for column in exhibit["columns"]}
     for i, row in enumerate(exhibit["rows"], 1):
         yield from _row(f"row {i}", row, by_heading, len(exhibit["labels"]))
@@ -158,7 +160,7 @@ def _row(place: str, row, columns: Mapping, labels: int) -> Problems:
         yield f"{place}: labels={row['labels']!r}", f"must be {labels}, one for each of the table's"
     place = f"{place} ({', '.join(row['labels'])})"
     yield from _selection(f"{place}: where", row["where"])
-    for argument in ("paper", "text"):
+    for argument in ("paper", "text", "metrics"):
         for heading in row[argument]:
             if heading not in columns:
                 yield f"{place}: {argument}: {heading!r}", f"is no column; {nearest(heading, columns)}"

@@ -123,6 +123,8 @@ def _cell(results: Results, exhibit: dict, row: dict, column: dict, decimals: in
     if paper is not None:
         cell |= {"paper": _own_unit(paper, column["unit"]), "printed": _printed(paper, column["unit"], decimals)}
     selector = {**exhibit["where"], **row["where"], **column["where"]}
+    if heading in row.get("metrics", {}):
+        column = {**column, "metric": row["metrics"][heading]}
     try:
         sample, numbers = QUANTITIES[column["of"]](results, selector, column)
     except Missing as missing:
@@ -132,7 +134,9 @@ def _cell(results: Results, exhibit: dict, row: dict, column: dict, decimals: in
         # A config's 0.89 may be a printed 0.890: what is lost of a number is not taken for its rounding.
         half = 0.5 * 10.0 ** -max(decimals, LEAST[column["unit"]]) * TIMES.get(column["unit"], 1.0)
         further = _correlated(stats.prediction_interval, sample) if column["of"] == "correlation" else None
-        cell["position"] = _position(cell, further or stats.prediction_interval(sample.numbers), half)
+        cell["position"] = _position(
+            cell, further or stats.prediction_interval(sample.numbers, exhibit.get("paper_n", 1)), half
+        )
     return cell, sample.noun
 
 

@@ -32,15 +32,17 @@ def table(
     labels: Sequence[str],
     rows: Sequence[dict],
     columns: Sequence[dict],
+    paper_n: int = 1,
     where: Selector = ALL,
     source: str = "",
     note: str = "",
 ) -> Exhibit:
     """A table of the paper's rows and columns; `labels` are the headings over the rows' own labels.
 
-    A row whose label is the one above is printed as the paper does, with the repetition left blank.
+    The paper's numbers are means of `paper_n` runs: what a sign beside them allows for. A row whose label is the one
+    above is printed as the paper does, with the repetition left blank.
     """
-    more = {"labels": _list(labels), "rows": _list(rows), "columns": _list(columns)}
+    more = {"labels": _list(labels), "rows": _list(rows), "columns": _list(columns), "paper_n": paper_n}
     return _exhibit("table", name, title, where, source, note, **more)
 
 
@@ -50,6 +52,7 @@ def row(
     *,
     paper: Mapping[str, float | str | None] | None = None,
     text: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
 ) -> dict:
     """A row of a `table`.
 
@@ -59,6 +62,7 @@ def row(
       paper: column heading -> the paper's number; "-" where the cell is empty in the paper and stays so; None, or left
         out, where only ours is shown.
       text: column heading -> what stands in a column of "text".
+      metrics: column heading -> the metric of this row, where it is not the column's.
     """
     labels = [labels] if isinstance(labels, (str, int, float)) else labels
     return {
@@ -66,6 +70,7 @@ def row(
         "where": _selector(where),
         "paper": dict(paper or {}),
         "text": dict(text or {}),
+        "metrics": dict(metrics or {}),
     }
 
 

@@ -42,4 +42,16 @@ class CNN(nn.Module):
                     )(features)
             if train and block.dropout:
                 features = layers.dropout(self.make_rng("dropout"), features, hyper.dropout[i])
+            if i == 0 and self.spec.bridge:
+                features = self._bridged(features, hyper)
         return DenseHead(self.spec, name="head")(features.reshape(len(features), -1), hyper, train=train)
+
+    def _bridged(self, features, hyper):
+        """[B, H, W, C] -> [B, H, W, bridge] through one dense layer of H * W * bridge units."""
+        batch, height, width, _ = features.shape
+        units, spec = height * width * self.spec.bridge, self.spec
+        dense = layers.Dense(units, spec.kernel_init, spec.bias_init, name="bridge")
+        out = layers.ACTIVATIONS[spec.blocks[0].activation](
+            dense(features.reshape(batch, -1), hyper), hyper.leaky_slope
+        )
+        return out.reshape(batch, height, width, spec.bridge)

@@ -45,6 +45,7 @@ class Spec:
     kernel_init: str
     bias_init: str
     conv_method: str
+    bridge: int = 0  # channels of the map that a dense layer makes of the first block's; 0: there is none
 
 
 # The four stages of ResNet-18, of two basic blocks each: filters, and the stride of the first block (He et al. 2016,
@@ -54,7 +55,7 @@ RESNET18_BLOCKS = 2
 
 
 def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """(H, W, C) after each block (of ResNet-18: each convolution), the input's own shape first.
+    """(H, W, C) after each block, and a bridge (of ResNet-18: each convolution), the input's own shape first.
 
     Raises:
       UserError: a kernel or a pooling window larger than what it is applied to; channels that the family cannot take.
@@ -83,6 +84,8 @@ def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[
                 )
             out = [n // block.pool_size for n in out]
         shapes.append((*out, block.filters))
+        if i == 0 and spec.bridge:
+            shapes.append((*out, spec.bridge))
     return shapes
 
 
@@ -93,7 +96,12 @@ def forward_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
     if spec.family == "resnet18":
         products = sum(math.prod(one.out) * one.kernel**2 * one.channels for one in _resnet18(image_shape))
         return 2 * (products + RESNET18_STAGES[-1][0] * spec.classes)
-    for block, (height, width, channels) in zip(spec.blocks, shapes, strict=False):
+    inputs = shapes
+    if spec.bridge:
+        _, before, after, *_ = shapes
+        total += 2 * math.prod(before) * math.prod(after)
+        inputs = [shape for i, shape in enumerate(shapes) if i != 1]
+    for block, (height, width, channels) in zip(spec.blocks, inputs, strict=False):
         out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
         total += 2 * math.prod(out) * block.kernel**2 * channels * block.filters
     fan_in = math.prod(shapes[-1])

@@ -1,10 +1,13 @@
 """The page again, or of a sweep run elsewhere: `python -m fmnist_jax.report --workdir=runs/my_study`."""
 
 import argparse
+import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fmnist_jax import tidy
 from fmnist_jax.errors import RunError, UserError
 
 
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m fmnist_jax.report", description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--workdir", type=Path, help="a study's directory; it may still be running")
+    source.add_argument("--workdir", type=Path, help="a study's directory, or a paper's; it may still be running")
     source.add_argument("--csv", type=Path, help="a sweep run elsewhere: a row a run, the first row names the columns")
     parser.add_argument(
         "--out",
@@ -44,23 +47,30 @@ def _parser() -> argparse.ArgumentParser:
 
 def _write(asked: argparse.Namespace) -> Path:
     study = _workdir(asked) if asked.workdir else _csv(asked)
+    out = asked.out or asked.workdir or Path(f"{study.name}.html")
+    directory, name = (out.parent, out.name) if out.suffix in (".html", ".htm") else (out, "report.html")
     # Only now: that a flag is wrong should be known before matplotlib has been imported.
     from fmnist_jax.analysis import analyse
-    from fmnist_jax.report import page
+    from fmnist_jax.report import page, paper
 
-    out = asked.out or asked.workdir or Path(f"{study.name}.html")
-    if out.suffix in (".html", ".htm"):
-        return page.write(analyse(study), out.parent, out.name)
-    return page.write(analyse(study), out)
+    if isinstance(study, tidy.Paper):
+        return paper.write(_linked(study, asked.workdir, directory), directory, name)
+    return page.write(analyse(study), directory, name)
 
 
-def _workdir(asked: argparse.Namespace):
+def _linked(paper: tidy.Paper, workdir: Path, directory: Path) -> tidy.Paper:
+    """`paper` with links from a page in `directory` to the pages of its parts."""
+    parts = [(name, text, href and os.path.relpath(workdir / href, directory)) for name, text, href in paper.parts]
+    return dataclasses.replace(paper, parts=tuple(parts))
+
+
+def _workdir(asked: argparse.Namespace) -> tidy.Study | tidy.Paper:
     names = ("metric", "factors", "seed", "fold", "seconds", "lower_is_better")
     if given := [name for name in names if getattr(asked, name)]:
         raise UserError(f"--{given[0].replace('_', '-')}: goes with --csv; a workdir says so itself")
-    from fmnist_jax import results  # imports jax, which a CSV does without
+    from fmnist_jax import paper, results  # which import jax; a CSV does without
 
-    return results.read(asked.workdir)
+    return (paper if paper.is_one(asked.workdir) else results).read(asked.workdir)
 
 
 def _csv(asked: argparse.Namespace):

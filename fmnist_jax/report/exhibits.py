@@ -25,6 +25,8 @@ MEANINGS = {
 }
 MAX_REASONS = 4
 
+WORST = 6  # confusions that are named under a matrix
+
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
@@ -132,13 +134,20 @@ def notes(table: Table) -> list[str]:
         found.append(f"Mean and its 95% interval{n}.")
     elif len(told) and table.n is not None:
         found.append(f"n = {table.n}: no interval is possible." if table.n == 1 else f"n = {table.n} {table.noun}.")
-    if positions := [MEANINGS[p] for p in MARKS if (cells["position"] == p).any()]:
+    if positions := [_meaning(table.exhibit, p) for p in MARKS if (cells["position"] == p).any()]:
         found.append(f"The sign behind the paper’s number: {'; '.join(positions)}.")
     if left_out := list(dict.fromkeys(cells.loc[cells["note"] != "", "note"])):
         found.append(f"* {_some(left_out)}.")
     if reasons := list(dict.fromkeys(cells.loc[cells["missing"] != "", "missing"])):
         found.append(f"Not run: {_some(reasons)}.")
     return found
+
+
+def _meaning(exhibit: dict, position: str) -> str:
+    """What the sign says of a paper's number, which may be a mean of several runs."""
+    of = exhibit.get("paper_n", 1)
+    one = f"the mean of {of} more runs" if of > 1 else "one more run"
+    return MEANINGS[position].replace("one more run", one)
 
 
 def _some(reasons: list[str]) -> str:
@@ -167,6 +176,9 @@ def figure_notes(figure: Figure) -> list[str]:
         found.append(f"Each of the {int(first['results'].sum()):,} results is {one}.")
     if kind == "confusion" and figure.runs:
         found.append(f"Percent of the images of a class, over {words.plural(figure.runs, 'run')}.")
+        wrong = data[data["true"].astype(str) != data["predicted"].astype(str)].nlargest(WORST, "percent")
+        pairs = [f"{row.true} taken for {row.predicted} {row.percent:.1f}%" for row in wrong.itertuples()]
+        found.append(f"Most often: {', '.join(pairs)}.")
     if figure.missing:
         found.append(f"Not run: {_some(list(figure.missing))}.")
     return found

@@ -34,6 +34,7 @@ def _claim(verdict, claim: dict, share: bool) -> dict:
     whole = all(map(words.known, numbers))
     return {
         "name": verdict.name,
+        "ours": verdict.ours,
         "quote": verdict.quote,
         "source": verdict.source,
         "paper": verdict.paper,

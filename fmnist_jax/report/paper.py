@@ -45,30 +45,32 @@ def filled(paper: tidy.Paper) -> Filled:
     return Filled(paper, claims.judge(paper.study), made)
 
 
-def write(paper: tidy.Paper, directory: Path) -> Path:
+def write(paper: tidy.Paper, directory: Path, name: str = "report.html") -> Path:
     """Writes report.html, exhibits/<name>.png, .csv and .md, verdicts.csv, replication.json; returns the page.
+
+    What is beside a page of another name is called by that name, so that two pages can share a directory.
 
     Raises:
       ValueError: as `filled`.
     """
-    found = filled(paper)
-    folder = directory / "exhibits"
+    found, path = filled(paper), directory / name
+    prefix = "" if name == "report.html" else f"{path.stem}_"
+    folder = directory / f"{prefix}exhibits"
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for one in found.made:
-        name = exhibits.slug(one.exhibit["name"])
-        rendered.csv(one).to_csv(folder / f"{name}.csv", index=False, float_format="%.7g")
+        slug = exhibits.slug(one.exhibit["name"])
+        rendered.csv(one).to_csv(folder / f"{slug}.csv", index=False, float_format="%.7g")
         if isinstance(one, Figure):
-            pictures[name] = [drawings.png(one, look) for look in (drawings.LIGHT, drawings.DARK)]
-            (folder / f"{name}.png").write_bytes(pictures[name][0])
+            pictures[slug] = [drawings.png(one, look) for look in (drawings.LIGHT, drawings.DARK)]
+            (folder / f"{slug}.png").write_bytes(pictures[slug][0])
         else:
-            writers.write_atomically(folder / f"{name}.md", f"{rendered.markdown(one)}\n")
+            writers.write_atomically(folder / f"{slug}.md", f"{rendered.markdown(one)}\n")
     rows = [dataclasses.asdict(verdict) for verdict in found.verdicts]
     columns = [field.name for field in dataclasses.fields(Verdict)]
-    pd.DataFrame(rows, columns=columns).to_csv(directory / "verdicts.csv", index=False, float_format="%.7g")
-    writers.write_json(directory / "replication.json", as_json(found))
-    path = directory / "report.html"
-    writers.write_atomically(path, page.template("paper.html.j2").render(_context(found, pictures)))
+    pd.DataFrame(rows, columns=columns).to_csv(directory / f"{prefix}verdicts.csv", index=False, float_format="%.7g")
+    writers.write_json(directory / f"{prefix}replication.json", as_json(found))
+    writers.write_atomically(path, page.template("paper.html.j2").render(_context(found, pictures, folder.name)))
     return path
 
 
@@ -98,7 +100,8 @@ def _exhibit_json(one: Table | Figure) -> dict:
 
 
 def headline(verdicts: tuple[Verdict, ...]) -> str:
-    """'5 of 11 claims replicated, 3 not, 3 inconclusive'."""
+    """'5 of 11 claims replicated, 3 not, 3 inconclusive': of the paper's; those of the study itself are not counted."""
+    verdicts = tuple(verdict for verdict in verdicts if not verdict.ours)
     if not verdicts:
         return ""
     counts = Counter(verdict.verdict for verdict in verdicts)
@@ -125,11 +128,12 @@ def show(paper: tidy.Paper, console: Console) -> None:
     for one in found.verdicts:
         verdict = f"[{COLOURS[one.verdict]}]{one.verdict}[/]"
         said = f"\n[dim]the paper: {escape(one.paper)}[/dim]" if one.paper else ""
-        made.add_row(escape(one.name), verdict, f"{escape(one.statement)}{said}\n[dim]{escape(one.reason)}[/dim]")
+        name = escape(one.name) + (" [dim](ours)[/dim]" if one.ours else "")
+        made.add_row(name, verdict, f"{escape(one.statement)}{said}\n[dim]{escape(one.reason)}[/dim]")
     console.print(made)
 
 
-def _context(found: Filled, pictures: dict[str, list[bytes]]) -> dict:
+def _context(found: Filled, pictures: dict[str, list[bytes]], folder: str) -> dict:
     paper = found.paper
     study = paper.study
     shown = [_shown(one, pictures) for one in found.made]
@@ -140,8 +144,9 @@ def _context(found: Filled, pictures: dict[str, list[bytes]]) -> dict:
         "facts": _head_facts(paper),
         "banners": _banners(study),
         "claims": findings.claims(study, found.verdicts),
-        "tally": findings.tally(found.verdicts),
+        "tally": findings.tally([verdict for verdict in found.verdicts if not verdict.ours]),
         "exhibits": shown,
+        "folder": folder,
         **page.reproduce(paper.facts),
     }
     return about | {

@@ -20,7 +20,7 @@ HEAD = (
 
 def row(paper: tidy.Paper, found: Filled) -> str:
     """A paper's line in the table of all, under HEAD."""
-    counts = Counter(verdict.verdict for verdict in found.verdicts)
+    counts = Counter(verdict.verdict for verdict in found.verdicts if not verdict.ours)
     link = f"[{rendered.safe(paper.name)}](#{_anchor(paper.title)}) {rendered.safe(paper.reference)}"
     numbers = [str(counts[verdict]) for verdict in SIGNS]
     wall = paper.facts.get("wall_seconds")
@@ -65,7 +65,8 @@ def _verdicts(paper: tidy.Paper, verdicts) -> list[str]:
         sign = f"{SIGNS[claim['verdict']]} {claim['verdict']}"
         said += f"<br><sub>{figure}</sub>" if figure else ""
         reason = f"<sub>{rendered.safe(claim['reason'])}</sub>"
-        lines.append(f"| **{rendered.safe(claim['name'])}** | {said} | {ours}{reason} | {sign} |")
+        name = f"**{rendered.safe(claim['name'])}**" + ("<br><sub>ours</sub>" if claim["ours"] else "")
+        lines.append(f"| {name} | {said} | {ours}{reason} | {sign} |")
     return lines
 
 
