@@ -66,6 +66,7 @@ def keep(paper: tidy.Paper, directory: Path) -> Path:
     facts = {
         k: v for k, v in paper.facts.items() if k in ("machine", "python", "packages", "git", "wall_seconds", "command")
     }
+    facts["command"] = [word for word in facts.get("command", ()) if not word.startswith("--workdir")]  # anywhere
     about = {
         **{key: getattr(study, key) for key in PLAIN},
         "factors": [dataclasses.asdict(factor) for factor in study.factors],

@@ -214,7 +214,7 @@ def factors_of(table: pd.DataFrame, keys: Sequence[str]) -> tuple[Factor, ...]:
 
 
 def short_labels(keys: Iterable[str]) -> dict[str, str]:
-    """'optimizer.learning_rate' -> 'learning_rate', with as many parts as make it the only one of its name."""
+    """'optimizer.learning_rate' -> 'learning_rate', with as many parts as make it the only one of its name; 'loss.name' stays."""
     keys = list(keys)
 
     def tail(key, parts):
@@ -222,7 +222,7 @@ def short_labels(keys: Iterable[str]) -> dict[str, str]:
 
     labels = {}
     for key in keys:
-        parts = 1
+        parts = 2 if key.endswith(".name") else 1  # "name" says nothing
         while sum(tail(other, parts) == tail(key, parts) for other in keys) > 1:
             parts += 1
         labels[key] = tail(key, parts)

@@ -265,7 +265,7 @@ def test_an_arm_that_is_not_trained_stands_beside_one_that_is(small, tmp_path):
     assert np.isnan(as_loaded["alone_seconds"])
     assert by_arm["test_loss"].notna().all()
     assert by_arm.loc["duration=2 steps", "alone_seconds"] > 0
-    assert "group 2/2" in shown
+    assert "group 1/2  0% of the study  1 run  not trained, measured as loaded" in shown
     assert (tmp_path / "w/report.html").exists()
 
 
