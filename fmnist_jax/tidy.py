@@ -214,7 +214,10 @@ def factors_of(table: pd.DataFrame, keys: Sequence[str]) -> tuple[Factor, ...]:
 
 
 def short_labels(keys: Iterable[str]) -> dict[str, str]:
-    """'optimizer.learning_rate' -> 'learning_rate', with as many parts as make it the only one of its name; 'loss.name' stays."""
+    """'optimizer.learning_rate' -> 'learning_rate', with as many parts as make it the only one of its name.
+
+    'loss.name' stays as it is.
+    """
     keys = list(keys)
 
     def tail(key, parts):

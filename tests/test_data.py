@@ -198,11 +198,17 @@ def test_synthetic_takes_no_data_dir(tmp_path):
 # --- load
 
 
-@pytest.mark.parametrize("name", ["", "mnist", "tfds:", "fashion_mnist:1", "folder:x"])
+@pytest.mark.parametrize("name", ["", "mnist", "tfds:", "fashion_mnist:1", "folders"])
 def test_unknown_names_list_the_right_ones(name):
     message = message_of(data.load, name)
     for right in ("fashion_mnist", "synthetic", "folder", "idx", "tfds:NAME"):
         assert right in message
+
+
+def test_a_folder_that_is_nowhere_is_refused_by_name():
+    message = message_of(data.load, "folder:no-such-fruit")
+    assert "no no-such-fruit/Training in" in message
+    assert "--config.dataset.data_dir=DIR" in message
 
 
 def test_image_size_resizes_and_changes_the_fingerprint():
