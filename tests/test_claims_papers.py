@@ -49,9 +49,8 @@ def _part(one, arms, least):
     if unit == "epochs":
         when = pd.DataFrame({"epoch": np.arange(1.0, int(count) + 1)}).assign(step=lambda frame: 1000 * frame["epoch"])
     else:
-        when = pd.DataFrame({"step": np.arange(500, int(count) + 1, 500)}).assign(
-            epoch=lambda frame: frame["step"] / 2000
-        )
+        steps = sorted({*range(500, int(count), 500), int(count)})
+        when = pd.DataFrame({"step": steps}).assign(epoch=lambda frame: frame["step"] / 2000)
     images = one.dataset.images or 60_000
     sizes = {"train_size": images - images // one.folds, "validation_size": images // one.folds}
     return tidy.Study(
