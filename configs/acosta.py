@@ -26,7 +26,7 @@ FULL = {"batch": 500, "steps": 20_000, "seeds": 5, "timed": 20}
 SCALES = {
     "full": FULL,
     "": {**FULL, "batch": 100, "steps": 600},
-    "quick": {**FULL, "batch": 25, "steps": 300, "seeds": 2, "timed": 5},
+    "quick": {**FULL, "batch": 20, "steps": 300, "seeds": 2, "timed": 5},
 }
 LAYERS = {32: 1, 64: 1, (32, 32): 2, (64, 64): 2}
 FIRST = {32: 32, 64: 64, (32, 32): 32, (64, 64): 64}

@@ -41,7 +41,7 @@ AUGMENTATIONS = {
     "ColorJitter, ToTensor, Normalize": ("brightness", "contrast"),
     "RandomRotation, ToTensor, Normalize": ("rotate",),
 }
-IMAGES = {"": 6000, "quick": 1500, "full": 0}
+IMAGES = {"": 6000, "quick": 1200, "full": 0}
 
 
 def get_config(part=""):

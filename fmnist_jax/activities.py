@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fmnist_jax.groups import Place
+    from fmnist_jax.places import Place
 
 LAYERS = ("features", "logits")
 FILE = "activities.npz"

@@ -119,3 +119,8 @@ def _plain(value):
     if isinstance(value, (list, tuple)):
         return tuple(_plain(v) for v in value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def override_of(arm: dict) -> dict:
+    """The override of an arm in group.json or study.json, with the tuples that JSON has no word for."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arm["override"].items()}

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from fmnist_jax import config, groups, session
+from fmnist_jax import arms, config, testing
 from fmnist_jax.errors import RunError
-from fmnist_jax.groups import Place, RunKey, Workshop
-from fmnist_jax.session import Group
+from fmnist_jax.groups import RunKey, Workshop
+from fmnist_jax.places import Place
+from fmnist_jax.programs import Group
 
 
 def in_turn(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
@@ -17,7 +18,7 @@ def in_turn(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]
     pending = {key for place in waiting for key in place.runs}
 
     def waits(place: Place) -> bool:
-        carries = groups.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
+        carries = arms.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
         return carries and not pending.isdisjoint(_before(place))
 
     return sorted(waiting, key=waits)
@@ -61,8 +62,8 @@ def _ends(wanted: Sequence[RunKey], of_run: dict[RunKey, Place], workshop: Works
     ends = {}
     for place in {one.name: one for one in (of_run[key] for key in wanted)}.values():
         try:
-            state = session.last_state(place.build(workshop), place.directory, workshop.checked)
-        except session.Outdated as gone:
+            state = testing.last_state(place.build(workshop), place.directory, workshop.checked)
+        except testing.Outdated as gone:
             raise RunError(f"{gone}; remove {place.directory} to train it again") from None
         for i, key in enumerate(place.runs):
             ends[key] = jax.tree.map(lambda leaf, i=i: leaf[i], (state.params, state.batch_stats))

@@ -5,20 +5,16 @@ A group is what its group.json says, so that a workdir can be resumed, retried a
 """
 
 import dataclasses
-import functools
-import shutil
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, weights, writers
+from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, weights
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import Dataset, load, splits
-from fmnist_jax.errors import RunError
-from fmnist_jax.session import Group, Run, residence
+from fmnist_jax.programs import Group, Run, residence
 
 # As many floating-point operations take the time that an image of a small MLP takes for all but its products: nets of
 # 10, 50 and 200 hidden units train 2.1, 0.78 and 0.25 million images/s on two cores (configs/lr_x_width.py, sessions).
@@ -77,7 +73,7 @@ class Workshop:
         used = splits.subset(labels, source.images, source.split_seed)
         if whole:
             return splits.stack([(used, np.empty(0, np.int32))])
-        key = _split_key(source)
+        key = split_key(source)
         if key not in self._splits:
             if checked.folds > 1:
                 pairs = splits.k_folds(labels[used], checked.folds, source.split_seed, checked.stratified)
@@ -138,7 +134,7 @@ def divide(
         if key not in there:
             one = prepared[arm.name]
             alone = key.fold if one.static.carry_over else None  # folds one after the other
-            by_program.setdefault((one.static, _split_key(one.source), alone), []).append((arm, key))
+            by_program.setdefault((one.static, split_key(one.source), alone), []).append((arm, key))
     parts = []
     for runs in by_program.values():
         _check_weights(prepared[runs[0][0].name])
@@ -183,116 +179,6 @@ def _data_key(source: config.DatasetConfig) -> tuple:
     return source.name, source.data_dir, source.image_size
 
 
-def _split_key(source: config.DatasetConfig) -> tuple:
+def split_key(source: config.DatasetConfig) -> tuple:
+    """What decides which images are trained on."""
     return *_data_key(source), source.images, source.validation_fraction, source.split_seed
-
-
-class Place:
-    """A group's directory."""
-
-    def __init__(self, directory: Path):
-        self.directory = directory
-        self.name = directory.name
-
-    @functools.cached_property
-    def contents(self) -> dict:
-        """group.json: {"arms": [{"name", "override"}], "runs": [[arm, seed, fold]], "parameters", "cost" of a run}."""
-        return writers.read_json(self.directory / "group.json")
-
-    @property
-    def trained(self) -> bool:
-        """Whether its runs are at their end."""
-        return (self.directory / "done.json").exists()
-
-    @property
-    def tested_runs(self) -> set[int]:
-        """Which of its runs have read the test set."""
-        path = self.directory / "test.json"
-        return set(writers.read_json(path)["runs"]) if path.exists() else set()
-
-    @property
-    def activities(self) -> int:
-        """Over how many test images those runs' activities were correlated."""
-        path = self.directory / "test.json"
-        return writers.read_json(path).get("activities", 0) if path.exists() else 0  # older workdirs have no word of it
-
-    @property
-    def most(self) -> int | None:
-        """How many of its runs a group may have, if all of them did not fit into memory; then they go to others."""
-        path = self.directory / "split.json"
-        return writers.read_json(path)["most"] if path.exists() else None
-
-    def split(self) -> None:
-        """Gives its runs, two or more, up to groups of half its width, which start again."""
-        writers.write_json(self.directory / "split.json", {"most": (len(self.contents["runs"]) + 1) // 2})
-        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
-
-    def fail(self, failure: dict | None) -> None:
-        """Keeps why it failed: {"error", "traceback", "at"}; None, if it did not, keeps nothing."""
-        if failure:
-            writers.write_json(self.directory / "failed.json", failure)
-
-    @property
-    def failure(self) -> dict | None:
-        """Why it failed, if it did."""
-        path = self.directory / "failed.json"
-        return writers.read_json(path) if path.exists() else None
-
-    @functools.cached_property
-    def runs(self) -> list[RunKey]:
-        """Its runs, in order."""
-        identities = [arms.identity(override_of(arm)) for arm in self.contents["arms"]]
-        return [RunKey(identities[i], seed, fold) for i, seed, fold in self.contents["runs"]]
-
-    def build(self, workshop: Workshop) -> Group:
-        """The group as it was made, from the overrides it remembers."""
-        made = []
-        for arm in self.contents["arms"]:
-            override = override_of(arm)
-            made.append(workshop.prepare(Arm(arm["name"], override, arms.overlay(workshop.checked, override), {})))
-        if len({(one.static, _split_key(one.source)) for one in made}) > 1:
-            raise RunError(f"{self.directory}: its runs are not of one program; remove it to train them in new groups")
-        return workshop.group(self.name, made, [tuple(run) for run in self.contents["runs"]])
-
-    @property
-    def step(self) -> int:
-        """How far its newest checkpoint is; 0 where there is none."""
-        manifests = self.directory.glob("checkpoints/*.manifest.json")
-        return max((int(path.name.split(".")[0]) for path in manifests), default=0)
-
-
-def override_of(arm: dict) -> dict:
-    """The override of an arm in group.json or study.json, with the tuples that JSON has no word for."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in arm["override"].items()}
-
-
-def places(workdir: Path) -> list[Place]:
-    """The groups of a workdir, in the order they were made."""
-    there = [p.parent for p in workdir.glob("groups/*/group.json") if p.parent.name.isdigit()]
-    return [Place(directory) for directory in sorted(there, key=lambda p: int(p.name))]
-
-
-def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
-    """The groups in which an arm has read the test set, and what it is called there."""
-    found = []
-    for place in places(workdir):
-        then = [arm["name"] for arm in place.contents["arms"] if arms.same(override_of(arm), override)]
-        if then and place.most is None and place.tested_runs:
-            found.append((place, then[0]))
-    return found
-
-
-def make_place(workdir: Path, prepared: Sequence[Prepared], runs: Sequence[tuple[int, int, int]]) -> Place:
-    """A new group directory for these runs."""
-    numbers = [int(p.name) for p in workdir.glob("groups/*") if p.name.isdigit()]
-    directory = workdir / "groups" / str(max(numbers, default=-1) + 1)
-    directory.mkdir(parents=True)
-    first = prepared[runs[0][0]]
-    contents = {
-        "arms": [{"name": one.arm.name, "override": one.arm.override} for one in prepared],
-        "runs": [list(run) for run in runs],
-        "parameters": train.param_count(first.static, first.hyper),
-        "cost": cost(first.static),
-    }
-    writers.write_json(directory / "group.json", contents)
-    return Place(directory)

@@ -192,12 +192,22 @@ def _max_pool_forward(images, size):
 
 
 def _max_pool_backward(size, kept, grads):
-    where, (batch, height, width, channels) = kept
-    _, out_h, out_w, _ = grads.shape
+    where, shape = kept
     place = jnp.arange(size * size, dtype=where.dtype).reshape(1, 1, size, 1, size, 1)
-    spread = jnp.where(where[:, :, None, :, None] == place, grads[:, :, None, :, None], 0)
-    spread = spread.reshape(batch, out_h * size, out_w * size, channels)
-    return (jnp.pad(spread, ((0, 0), (0, height - out_h * size), (0, width - out_w * size), (0, 0))),)
+    spread = jnp.where(_to_windows(where) == place, _to_windows(grads), 0)
+    return (_from_windows(spread, shape),)
+
+
+def _to_windows(pooled):
+    """[B, H', W', C] -> [B, H', 1, W', 1, C], to meet each place of its window."""
+    return pooled[:, :, None, :, None]
+
+
+def _from_windows(values, shape: tuple):
+    """[B, H', size, W', size, C] -> images of `shape`, 0 on the ragged edge that no window has."""
+    batch, out_h, size, out_w, _, channels = values.shape
+    images = values.reshape(batch, out_h * size, out_w * size, channels)
+    return jnp.pad(images, ((0, 0), (0, shape[1] - out_h * size), (0, shape[2] - out_w * size), (0, 0)))
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -208,13 +218,34 @@ def average_pool(images, size: int):
     return sum(_windows(images, size)) / (size * size)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def soft_pool(images, size: int):
     """Softmax-weighted sum of each window (Stergiou et al. 2021, SoftPool, formulas 1-3).
 
-    w_i = exp(a_i) / sum_j exp(a_j); the output is sum_i w_i a_i. jax.nn.softmax keeps it from overflowing.
+    w_i = exp(a_i) / sum_j exp(a_j); the output is y = sum_i w_i a_i. Its gradient by a_i is w_i (1 + a_i - y), computed
+    at once for all places of a window: JAX's own, through strided views, makes a whole net four times slower.
     """
-    stacked = jnp.stack(_windows(images, size))
-    return jnp.sum(jax.nn.softmax(stacked, axis=0) * stacked, axis=0)
+    return _soft_pool_forward(images, size)[0]
+
+
+def _soft_pool_forward(images, size):
+    views = _windows(images, size)
+    largest = functools.reduce(jnp.maximum, views)  # less it, no power overflows
+    powers = [jnp.exp(view - largest) for view in views]
+    total = sum(powers)
+    pooled = sum(power * view for power, view in zip(powers, views, strict=True)) / total
+    return pooled, (images, pooled, largest + jnp.log(total))
+
+
+def _soft_pool_backward(size, kept, grads):
+    images, pooled, log_total = kept
+    batch, out_h, out_w, channels = grads.shape
+    windows = images[:, : out_h * size, : out_w * size].reshape(batch, out_h, size, out_w, size, channels)
+    weights = jnp.exp(windows - _to_windows(log_total))
+    return (_from_windows(_to_windows(grads) * weights * (1 + windows - _to_windows(pooled)), images.shape),)
+
+
+soft_pool.defvjp(_soft_pool_forward, _soft_pool_backward)
 
 
 POOLINGS = {"max": max_pool, "average": average_pool, "soft": soft_pool, "none": lambda images, size: images}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fmnist_jax import writers
 from fmnist_jax.data import Dataset
-from fmnist_jax.groups import Place
+from fmnist_jax.places import Place
 
 SHOWN = 24
 LARGEST = 100  # pixels of a side

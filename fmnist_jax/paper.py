@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from fmnist_jax import arms, config, results, study, sweep, tidy, workdir, writers
+from fmnist_jax import arms, config, reading, results, study, sweep, tidy, workdir, writers
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import RunError, UserError
 
@@ -163,7 +163,7 @@ def read(directory: Path) -> tidy.Paper:
     if missing := [key for key in ABOUT if key not in about]:
         raise UserError(f"{directory / 'paper.json'}: no {', '.join(missing)}; the paper's own command writes it anew")
     there = [name for name in about["parts"] if (directory / name / "study.json").exists()]
-    parts = {name: results.read(directory / name) for name in there}
+    parts = {name: reading.read(directory / name) for name in there}
     together = dataclasses.replace(
         tidy.combined(parts, about["parts"], directory.name, about["metric"]),
         question=about["question"],

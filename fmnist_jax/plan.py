@@ -20,12 +20,12 @@ from fmnist_jax import (
     groups,
     memory,
     paper,
+    places,
     population,
+    programs,
     references,
     results,
-    session,
     sharding,
-    study,
     timing,
     train,
 )
@@ -88,7 +88,7 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
     results.check_claims(checked, study_arms)
     workshop = groups.Workshop(checked)
     wanted = groups.wanted(checked, study_arms)
-    there = study.Standing(directory, {key for _, key in wanted})
+    there = places.Standing(directory, {key for _, key in wanted})
     parts = groups.divide(workshop, study_arms, there.runs, there.limits)
     references.check(checked, study_arms[0], workshop)
     made = [place.build(workshop) for place in there.waiting]
@@ -127,7 +127,7 @@ def show(checked: config.Experiment, directory: Path, console: Console) -> list[
     return estimates
 
 
-def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Experiment, done: int = 0) -> Estimate:
+def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.Experiment, done: int = 0) -> Estimate:
     """Compiles a group's programs and times some steps and an evaluation of them; `done` steps are behind it."""
     static, dataset = group.static, workshop.dataset(group.source)
     mode = population.choose_mode(checked.population.mode, static)
@@ -167,10 +167,10 @@ def estimate(group: session.Group, workshop: groups.Workshop, checked: config.Ex
 class _Trial:
     """A first step and evaluation of a group, which compile; then more of them, timed. All thrown away."""
 
-    def __init__(self, group: session.Group, dataset, checked: config.Experiment):
-        self.runs = session.population_of(group.static, len(group.runs), checked)
-        images = session.images_of(self.runs, dataset, checked)
-        self.inputs = session.inputs_of(self.runs, group, dataset, images)
+    def __init__(self, group: programs.Group, dataset, checked: config.Experiment):
+        self.runs = programs.population_of(group.static, len(group.runs), checked)
+        images = programs.images_of(self.runs, dataset, checked)
+        self.inputs = programs.inputs_of(self.runs, group, dataset, images)
         self.validated = group.split.validation.shape[1] > 0
         self.trained = group.static.total_steps > 0
         state = self.runs.init(self.inputs)
@@ -209,7 +209,7 @@ def _first(hyper):
     return jax.tree.map(lambda leaf: leaf[0], hyper)
 
 
-def _table(made: list[session.Group], estimates: list[Estimate]) -> Table:
+def _table(made: list[programs.Group], estimates: list[Estimate]) -> Table:
     table = Table(
         title="groups, in order", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )

@@ -122,15 +122,8 @@ def _train_indices(checked: config.Experiment, first: Arm, workshop: Workshop) -
     source = first.experiment.dataset
     split = workshop.split(source)
     indices = split.train[0, : split.train_size[0]]
-    asked = checked.reference_images
-    if asked > len(indices):
-        raise UserError(
-            f"reference_images={asked}: there are only {len(indices):,} images to train on; 0 takes all of them"
-        )
-    if not asked or asked == len(indices):
-        return indices
     labels = workshop.dataset(source).train_labels[indices]
-    return indices[splits.validation_split(labels, asked / len(indices), source.split_seed)[1]]
+    return indices[splits.subset(labels, checked.reference_images, source.split_seed, "reference_images")]
 
 
 class Bench:

@@ -8,8 +8,9 @@ import numpy as np
 
 from fmnist_jax import config, fields, writers
 from fmnist_jax.arms import Arm
-from fmnist_jax.groups import Place, Workshop
-from fmnist_jax.session import Group
+from fmnist_jax.groups import Workshop
+from fmnist_jax.places import Place
+from fmnist_jax.programs import Group
 
 
 def place(directory: Path) -> Place:

@@ -1,37 +1,18 @@
-"""One process's work on one group: train between checkpoints, write metric rows, then, when asked, test.
-
-Training ends with done.json; the test set is read by `measure_group` alone, which a study calls when all is trained.
-"""
+"""One process's work on one group: train between checkpoints, write metric rows, and say when it is done."""
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fmnist_jax import (
-    activities,
-    checkpoint,
-    config,
-    experiment,
-    memory,
-    metrics,
-    population,
-    sharding,
-    train,
-    weights,
-    writers,
-)
+from fmnist_jax import checkpoint, config, metrics, programs, testing, weights, writers
 from fmnist_jax.data import Dataset
-from fmnist_jax.data.splits import Split
 from fmnist_jax.errors import RunError
-from fmnist_jax.population import Inputs, Population, Units
+from fmnist_jax.population import Units
 from fmnist_jax.signals import Signals
-from fmnist_jax.streaming import Streamed
 from fmnist_jax.terminal import Live, Progress
 
 CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
@@ -46,32 +27,6 @@ class Interrupted(Exception):
         self.signum = signum
 
 
-class Outdated(Exception):
-    """A trained group's last weights are not there any more; training goes on from an older checkpoint."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training."""
-
-    arm: str
-    seed: int
-    fold: int
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Group:
-    """Runs that share a compiled program."""
-
-    name: str
-    static: experiment.Static
-    runs: tuple[Run, ...]
-    hyper: experiment.Hyper  # leaves [R, ...]
-    split: Split
-    source: config.DatasetConfig
-    begin: Callable | None = None  # the drawn states of its runs, on the host -> those that they start from
-
-
 @dataclasses.dataclass
 class Timing:
     """Seconds and images of one process at one group."""
@@ -81,7 +36,9 @@ class Timing:
     images: int = 0
 
 
-def train_group(group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live) -> None:
+def train_group(
+    group: programs.Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live
+) -> None:
     """Trains a group to its end, from its newest checkpoint if there is one, and writes `directory`/done.json.
 
     Raises:
@@ -91,101 +48,18 @@ def train_group(group: Group, dataset: Dataset, directory: Path, settings: confi
     _Session(group, dataset, directory, settings, live).run()
 
 
-def measure_group(
-    group: Group,
-    chosen: Sequence[int],
-    dataset: Dataset,
-    directory: Path,
-    settings: config.Experiment,
-    width: int | None = None,
-) -> None:
-    """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
-
-    Where `settings` ask for activities, activities.npz too, which takes 8 bytes a run at once and pair of units.
-
-    Args:
-      width: how many runs at once; by default all.
-
-    Raises:
-      Outdated: the group's last checkpoint is gone or damaged.
-    """
-    last = last_state(group, directory, settings)
-    parts, correlated = [], []
-    for first in range(0, len(chosen), width or len(chosen)):
-        part = np.array(chosen[first : first + (width or len(chosen))])
-        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(last), group.hyper))
-        some = population_of(group.static, len(part), settings)
-        state, hyper = some.put(state), some.put(hyper)
-        sums, predictions = _predict_test(some, state, hyper, dataset, settings)
-        parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
-        if settings.evaluation.activities:
-            correlated.append(activities.measure(_activities(some, state, hyper, dataset, settings)))
-    finals, predictions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
-    labels = dataset.test_labels.astype(classes)
-    arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
-    np.savez_compressed(directory / "predictions.npz", **arrays)
-    results = [
-        {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
-        for i, run in enumerate(chosen)
-    ]
-    if measured := activities.write(directory, chosen, correlated):
-        results = [{**row, **activities.columns(measured, i)} for i, row in enumerate(results)]
-    # Last: with test.json all of it is there.
-    of = {"runs": list(chosen), "activities": settings.evaluation.activities}
-    writers.write_json(directory / "test.json", {**of, "results": results})
-
-
-def last_state(group: Group, directory: Path, settings: config.Experiment):
-    """The state in which a trained group's runs ended, on the host, with a leading axis of runs.
-
-    Raises:
-      Outdated: its last checkpoint is gone or damaged.
-    """
-    everyone = population_of(group.static, len(group.runs), settings)
-    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
-    found = checkpoints.restore(everyone.shapes(_seeds(group), group.hyper))
-    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
-        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
-    return found[1]
-
-
-def population_of(static: experiment.Static, runs: int, settings: config.Experiment) -> Population:
-    """The programs of `runs` runs, on the devices and in the mode that `settings` ask for."""
-    devices = sharding.devices_for(runs, settings.population.devices)
-    return Population(static, runs, devices, population.choose_mode(settings.population.mode, static))
-
-
-def _predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
-    """Metric sums and predictions on the test set; the only reader of it."""
-    indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
-    sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
-    reach = _reach(population, dataset, settings)
-    images, labels = reach(dataset.test_images), reach(dataset.test_labels)
-    return population.evaluate(state, hyper, images, labels, population.put(indices), population.put(sizes))
-
-
-def _activities(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
-    """What the last two layers of every run give for the first test images, a batch after the other."""
-    count = min(settings.evaluation.activities, len(dataset.test_labels))
-    batch = min(settings.evaluation.batch_size, count)
-    for first in range(0, count, batch):
-        chosen = np.arange(first, first + batch) % count  # the last batch is filled up, for one program to do
-        images = population.share(np.asarray(dataset.test_images[chosen]))
-        found = population.get(population.activities(state, hyper, images))
-        yield jax.tree.map(lambda values, first=first: values[:, : count - first], found)
-
-
 class _Session:
     """One process's work on a group: segments are dispatched one ahead of the reading of their metrics."""
 
-    def __init__(self, group: Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live):
+    def __init__(
+        self, group: programs.Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live
+    ):
         self.start = time.perf_counter()
         self.group, self.dataset, self.directory, self.settings, self.live = group, dataset, directory, settings, live
         static = group.static
-        self.population = population_of(static, len(group.runs), settings)
-        images = images_of(self.population, dataset, settings)
-        self.inputs = inputs_of(self.population, group, dataset, images)
+        self.population = programs.population_of(static, len(group.runs), settings)
+        images = programs.images_of(self.population, dataset, settings)
+        self.inputs = programs.inputs_of(self.population, group, dataset, images)
         self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
         self.progress = Progress(len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size)
         self.timing = Timing()
@@ -223,7 +97,7 @@ class _Session:
             self.checkpoints.close()
 
     def _restore(self):
-        template = self.population.shapes(_seeds(self.group), self.group.hyper)
+        template = self.population.shapes(programs.seeds_of(self.group), self.group.hyper)
         if (found := self.checkpoints.restore(template)) is None:
             return self._begin(), 0
         step, state = found
@@ -307,7 +181,9 @@ class _Session:
         if self.group.split.validation.shape[1]:
             evaluated["validation"] = self._evaluate(state, inputs.validation, inputs.validation_size)
         if self.settings.evaluation.test_curves:
-            evaluated["test"] = _predict_test(self.population, state, inputs.hyper, self.dataset, self.settings)[0]
+            evaluated["test"] = testing.predict_test(self.population, state, inputs.hyper, self.dataset, self.settings)[
+                0
+            ]
         sums = state.map(lambda part: part.sums)
         state = self.population.close_segment(state, inputs, evaluated.get("validation"))
         self.pending = (step, state, sums, evaluated)
@@ -414,51 +290,6 @@ def _or_none(step) -> int | None:
 
 def _finite(value) -> bool:
     return value is not None and bool(np.isfinite(value))
-
-
-def _seeds(group: Group) -> np.ndarray:
-    return np.array([run.seed for run in group.runs], np.uint32)
-
-
-def residence(dataset: Dataset, settings: config.Experiment) -> memory.Images:
-    """How the images of a data set, which are not read, get to the devices that `settings` ask for."""
-    images = len(dataset.train_labels) + len(dataset.test_labels)
-    size = images * math.prod(dataset.train_images.shape[1:]) * dataset.train_images.dtype.itemsize
-    devices = sharding.devices_for(10**9, settings.population.devices)
-    sharing = len(devices) if devices[0].platform == "cpu" else 1
-    limit = memory.limit(settings.population.memory_gb)
-    return memory.Images(size * sharing, sharing, limit, settings.population.stream)
-
-
-def _reach(population: Population, dataset: Dataset, settings: config.Experiment) -> Callable:
-    """What makes of an array of the data set something that a population reads."""
-    place = residence(dataset, settings)
-    if place.streamed:
-        return lambda array: Streamed(array, place.chunks)
-    return lambda array: population.share(np.asarray(array))
-
-
-def images_of(population: Population, dataset: Dataset, settings: config.Experiment) -> tuple:
-    """Training images and labels as the runs read them: on the devices, or streamed there."""
-    reach = _reach(population, dataset, settings)
-    return reach(dataset.train_images), reach(dataset.train_labels)
-
-
-def inputs_of(population: Population, group: Group, dataset: Dataset, images: tuple) -> Inputs:
-    """What the runs of a group read in training, with `images` and labels as `images_of` gives them."""
-    images, labels = images
-    folds = np.array([run.fold for run in group.runs])
-    split = group.split
-    return Inputs(
-        seeds=population.put(_seeds(group)),
-        hyper=population.put(group.hyper),
-        images=images,
-        labels=labels,
-        train=population.put(split.train[folds]),
-        train_size=population.put(split.train_size[folds]),
-        validation=population.put(split.validation[folds]),
-        validation_size=population.put(split.validation_size[folds]),
-    )
 
 
 def read_group(directory: Path) -> dict | None:

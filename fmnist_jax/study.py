@@ -17,11 +17,14 @@ from fmnist_jax import (
     fields,
     groups,
     outcomes,
+    places,
+    reading,
     references,
     refit,
     results,
     session,
     terminal,
+    testing,
     tidy,
     timing,
     workdir,
@@ -30,7 +33,8 @@ from fmnist_jax import (
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import load
 from fmnist_jax.errors import RunError, StorageError, UserError
-from fmnist_jax.groups import Place, RunKey, Workshop
+from fmnist_jax.groups import Workshop
+from fmnist_jax.places import Place
 from fmnist_jax.signals import Signals
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
@@ -96,45 +100,6 @@ def check(checked: config.Experiment, directory: Path, console: Console) -> None
         study.check_references()
 
 
-class Standing:
-    """Where a workdir stands: the groups that have a run of the study, without those whose runs went to others.
-
-    Attributes:
-      places: them.
-      runs: all that are in some group, of this study or of one it was before.
-      limits: run -> how many a group of it may have, where more did not fit into memory.
-    """
-
-    def __init__(self, directory: Path, wanted: set[RunKey]):
-        self.directory, self.wanted = directory, wanted
-        self._known: dict[str, Place] = {}
-        self.refresh()
-
-    def refresh(self) -> "Standing":
-        """Looks for groups that were made, split or removed since."""
-        there = [self._known.setdefault(place.name, place) for place in groups.places(self.directory)]
-        whole = [place for place in there if place.most is None]
-        self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
-        self.runs: set[RunKey] = {key for place in whole for key in place.runs}
-        self.limits: dict[RunKey, int] = {}
-        for place in there:
-            if place.most is not None:
-                self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
-        return self
-
-    @property
-    def waiting(self) -> list[Place]:
-        """Groups that are neither trained nor failed."""
-        return [place for place in self.places if not place.trained and not place.failure]
-
-    def shares(self, waiting: Sequence[Place]) -> tuple[float, float]:
-        """The work that is done, and that of the first of `waiting`, as shares of all groups'."""
-        costs = {p.name: p.contents["cost"] * len(p.contents["runs"]) for p in self.places}
-        left = sum(costs[p.name] for p in waiting)
-        total = sum(costs.values())
-        return 1 - left / total, costs[waiting[0].name] / total
-
-
 class _Study:
     """One process's work on a study."""
 
@@ -144,7 +109,7 @@ class _Study:
         self.keys = {k: v for k, v in flat.items() if k not in NOT_IN_A_RUN and not k.startswith("paper.")}
         self.workshop = Workshop(checked, load)
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
-        self.standing = Standing(directory, self.wanted)
+        self.standing = places.Standing(directory, self.wanted)
         self._read: tuple = (None, None)  # of which groups, what
 
     def finished(self) -> bool:
@@ -168,13 +133,13 @@ class _Study:
     def complete(self, retry: bool) -> None:
         """Trains every group; then, with nothing left to train, tests; then times arms alone and fits references."""
         workdir.claim(self.directory, self.keys, self.workshop.fingerprints())
-        self.standing = Standing(self.directory, self.wanted)  # groups of a corrected config are gone
+        self.standing = places.Standing(self.directory, self.wanted)  # groups of a corrected config are gone
         new = self.divide()
         writers.write_json(self.directory / "environment.json", workdir.environment())
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()
         for part in new:
-            groups.make_place(self.directory, *part)
+            places.make(self.directory, *part)
         if retry:
             for place in [*self.standing.refresh().places, refit.place(self.directory)]:
                 (place.directory / "failed.json").unlink(missing_ok=True)
@@ -224,7 +189,7 @@ class _Study:
     def _called(self, place: Place) -> dict[str, str]:
         """What an arm is called in the rows of a group -> what it is called now."""
         now = {arms.identity(arm.override): arm.name for arm in self.arms}
-        return {arm["name"]: now.get(arms.identity(groups.override_of(arm))) for arm in place.contents["arms"]}
+        return {arm["name"]: now.get(arms.identity(arms.override_of(arm))) for arm in place.contents["arms"]}
 
     def _train(self, place: Place, live: terminal.Live) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
@@ -235,7 +200,7 @@ class _Study:
             place.split()
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             for part in self.divide():
-                groups.make_place(self.directory, *part)
+                places.make(self.directory, *part)
         elif attempt.failure:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
@@ -246,7 +211,7 @@ class _Study:
         of = [(path, path.stat().st_mtime_ns) for path in trained]
         if self._read[0] != of:
             about = results.description(self.directory.name, self.checked, self.arms)
-            self._read = of, results.read(self.directory, about)
+            self._read = of, reading.read(self.directory, about)
         return self._read[1]
 
     def _chosen(self) -> Arm | None:
@@ -301,7 +266,7 @@ class _Study:
         for place, runs in self._untested():
             try:
                 self._test(place, runs)
-            except session.Outdated as gone:
+            except testing.Outdated as gone:
                 self.console.print(f"{gone}: training goes on from an older one", highlight=False, soft_wrap=True)
                 (place.directory / "done.json").unlink()
                 self._train_all()
@@ -313,7 +278,7 @@ class _Study:
                 group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
                 dataset = self.workshop.dataset(group.source)
                 runs = range(len(group.runs))
-                session.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
+                testing.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
             place.fail(attempt.failure)
 
     def _test(self, place: Place, runs: list[int]) -> None:
@@ -324,7 +289,7 @@ class _Study:
             with _Attempt() as attempt:
                 group = place.build(self.workshop)
                 dataset = self.workshop.dataset(group.source)
-                session.measure_group(group, runs, dataset, place.directory, self.checked, width)
+                testing.measure_group(group, runs, dataset, place.directory, self.checked, width)
             if not attempt.out_of_memory:
                 break
         place.fail(attempt.failure)
@@ -338,14 +303,14 @@ class _Study:
     def _outcomes_due(self) -> bool:
         arm, of = self._pictured()
         kept = self.directory / "outcomes.json"
-        tested = groups.tested(self.directory, arm.override)
+        tested = places.tested(self.directory, arm.override)
         return bool(tested) and (not kept.exists() or writers.read_json(kept)["of"] != of)
 
     def _keep_outcomes(self) -> None:
         if not self._outcomes_due():
             return
         arm, of = self._pictured()
-        found = [outcomes.of_arm(place, name)[0] for place, name in groups.tested(self.directory, arm.override)]
+        found = [outcomes.of_arm(place, name)[0] for place, name in places.tested(self.directory, arm.override)]
         own = {run: p for part in found for run, p in part.items() if of["seeds"][0] <= run[0] < of["seeds"][1]}
         dataset = self.workshop.dataset(arm.experiment.dataset)
         outcomes.write(self.directory, dataset, np.stack([own[run] for run in sorted(own)]), of)
@@ -412,7 +377,7 @@ class _Attempt:
         return self
 
     def __exit__(self, kind, error, trace) -> bool:
-        passed_on = (session.Interrupted, session.Outdated, StorageError, OSError)
+        passed_on = (session.Interrupted, testing.Outdated, StorageError, OSError)
         if not isinstance(error, Exception) or isinstance(error, passed_on):
             return False
         self.out_of_memory = _out_of_memory(error)

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from fmnist_jax import arms, config, groups, session, workdir, writers
+from fmnist_jax import arms, config, groups, programs, workdir, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.experiment import Static
 from fmnist_jax.population import Inputs, Population, Units
@@ -86,11 +86,11 @@ class Bench:
         group = self.workshop.group("alone", [prepared], [(0, seed, 0)])
         dataset = self.workshop.dataset(group.source)
         if group.static not in self._runs:
-            self._runs[group.static] = session.population_of(group.static, 1, self.checked)
+            self._runs[group.static] = programs.population_of(group.static, 1, self.checked)
         runs = self._runs[group.static]
         if id(dataset) not in self._images:
-            self._images[id(dataset)] = session.images_of(runs, dataset, self.checked)
-        inputs = session.inputs_of(runs, group, dataset, self._images[id(dataset)])
+            self._images[id(dataset)] = programs.images_of(runs, dataset, self.checked)
+        inputs = programs.inputs_of(runs, group, dataset, self._images[id(dataset)])
         steps = self.checked.evaluation.timed_steps
         state, _ = time_steps(runs, runs.init(inputs), inputs, math.ceil(WARM_UP * steps))
         _, seconds = time_steps(runs, state, inputs, steps)

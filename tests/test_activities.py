@@ -8,7 +8,7 @@ import pytest
 from helpers import mlp, tiny
 from rich.console import Console
 
-from fmnist_jax import activities, checkpoint, config, data, groups, results, session, study, sweep
+from fmnist_jax import activities, checkpoint, config, data, groups, places, programs, reading, study, sweep
 from fmnist_jax.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_a_study_keeps_them_and_says_them_in_its_table(measured):
     arm = found.study.arms[0]
     own = [i for i, row in enumerate(rows) if row["arm"] == arm]
     np.testing.assert_allclose(found.study.activities[arm]["logits"], kept["logits"][own].mean(0), atol=1e-6)
-    of_arm = activities.of_arm([(place, arm) for place in groups.places(directory)], {(1, 0)})
+    of_arm = activities.of_arm([(place, arm) for place in places.there(directory)], {(1, 0)})
     np.testing.assert_allclose(of_arm["logits"], kept["logits"][own[1]], atol=1e-6)
 
 
@@ -130,9 +130,9 @@ def test_logits_are_those_of_the_predictions(measured):
 
 def _weights(c, directory):
     workshop = groups.Workshop(config.parse(c))
-    group = groups.places(directory)[0].build(workshop)
-    everyone = session.population_of(group.static, len(group.runs), workshop.checked)
-    template = everyone.shapes(session._seeds(group), group.hyper)
+    group = places.there(directory)[0].build(workshop)
+    everyone = programs.population_of(group.static, len(group.runs), workshop.checked)
+    template = everyone.shapes(programs.seeds_of(group), group.hyper)
     _, state = checkpoint.Checkpoints(directory / "groups/0/checkpoints", 2).restore(template)
     return state.params["head"]
 
@@ -141,7 +141,7 @@ def test_they_can_be_asked_for_later_and_measured_anew(tmp_path):
     c = mlp(seeds=1, population__mode="map")
     before = go(c, tmp_path).table
     assert not (tmp_path / "groups/0/activities.npz").exists()
-    assert results.read(tmp_path).activities == {}
+    assert reading.read(tmp_path).activities == {}
     c.evaluation.activities = 20
     after = go(c, tmp_path)
     assert list(after.study.activities) == ["base"]

@@ -7,7 +7,7 @@ import pytest
 from helpers import mlp, run_of, same_bits
 from rich.console import Console
 
-from fmnist_jax import carry, config, groups, session, study, sweep
+from fmnist_jax import carry, config, groups, places, session, study, sweep, testing
 from fmnist_jax.errors import RunError, UserError
 
 FIRST = {"folds": 3, "seeds": 2, "train__carry_over": True, "evaluation__test": "none", "metric": "validation_accuracy"}
@@ -23,12 +23,12 @@ def go(checked, directory, **options):
 
 def first_and_last(checked, directory):
     """(seed, fold) -> first and last state of its run, as a new process would begin it and as it ended."""
-    workshop, places, found = groups.Workshop(checked), groups.places(directory), {}
-    for place in places:
-        group = carry.prepared(place, place.build(workshop), places, workshop)
+    workshop, there, found = groups.Workshop(checked), places.there(directory), {}
+    for place in there:
+        group = carry.prepared(place, place.build(workshop), there, workshop)
         begun = session._Session(group, workshop.dataset(group.source), directory / "begun", checked, None)
         first = begun.population.get(begun._begin())
-        last = session.last_state(group, place.directory, checked)
+        last = testing.last_state(group, place.directory, checked)
         found |= {(run.seed, run.fold): (run_of(first, i), run_of(last, i)) for i, run in enumerate(group.runs)}
     return found
 
@@ -75,7 +75,7 @@ def test_killed_between_folds_it_goes_on_to_the_same_bits(whole, tmp_path, monke
     monkeypatch.setattr(session, "train_group", killed)
     with pytest.raises(KeyboardInterrupt):
         go(asked(), tmp_path)
-    assert [place.trained for place in groups.places(tmp_path)] == [True, False, False]
+    assert [place.trained for place in places.there(tmp_path)] == [True, False, False]
     monkeypatch.undo()
     go(asked(), tmp_path)
     (tmp_path / "begun").mkdir()
@@ -94,7 +94,7 @@ def test_a_failed_fold_fails_those_that_start_from_it_and_retry_mends_all(whole,
     monkeypatch.setattr(session, "train_group", broken)
     with pytest.raises(RunError, match="3 of 3 groups failed"):
         go(asked(), tmp_path)
-    errors = [place.failure["error"] for place in groups.places(tmp_path)]
+    errors = [place.failure["error"] for place in places.there(tmp_path)]
     assert errors == [
         "ValueError: broken",
         "fold 1 starts from the weights of fold 0, which failed (seed 0); --retry trains both",
@@ -112,7 +112,7 @@ def test_a_new_seed_and_an_arm_that_does_not_carry_over_stand_beside_it(whole, t
     before = {p.name: (p / "done.json").stat().st_mtime_ns for p in (tmp_path / "groups").iterdir()}
     found = go(asked(train__carry_over=False, seeds=2, sweep=sweep.named(arms)), tmp_path).table
     assert {p: (tmp_path / "groups" / p / "done.json").stat().st_mtime_ns for p in before} == before
-    folds = [{key.fold for key in place.runs} for place in groups.places(tmp_path)]
+    folds = [{key.fold for key in place.runs} for place in places.there(tmp_path)]
     assert sorted(map(len, folds)) == [1, 1, 1, 1, 1, 1, 3, 3]  # those of the other arm are one group a time
     wanted = whole[1].table.set_index(["seed", "fold"])["validation_loss"]
     leaking = found[found["arm"] == "leaking"].set_index(["seed", "fold"])["validation_loss"]

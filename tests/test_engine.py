@@ -12,7 +12,20 @@ from matplotlib.axes import Axes
 from rich.console import Console
 
 import fmnist_jax
-from fmnist_jax import claims, config, data, groups, population, results, session, study, sweep, workdir
+from fmnist_jax import (
+    claims,
+    config,
+    data,
+    places,
+    population,
+    reading,
+    results,
+    session,
+    study,
+    sweep,
+    testing,
+    workdir,
+)
 from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.report import page
 
@@ -30,7 +43,7 @@ def go(c, directory, **options):
 
 def numbers(directory):
     """The results of a workdir without what differs by clock and by group."""
-    table = results.read(directory).runs.drop(columns=["train_seconds", "group"], errors="ignore")
+    table = reading.read(directory).runs.drop(columns=["train_seconds", "group"], errors="ignore")
     return table.sort_values(AXES).reset_index(drop=True)
 
 
@@ -61,7 +74,7 @@ def rates(tmp_path_factory):
 
 
 def test_the_table_has_a_row_a_run_and_a_column_a_factor(rates):
-    table = results.read(rates).runs
+    table = reading.read(rates).runs
     assert len(table) == 6
     assert table["arm"].unique().tolist() == [f"learning_rate={x}" for x in (0.001, 0.01, 0.1)]
     assert sorted(table["optimizer.learning_rate"].unique()) == [0.001, 0.01, 0.1]
@@ -161,7 +174,7 @@ def test_a_failed_group_is_recorded_and_the_study_goes_on(tmp_path, failing, mon
         RunError, match="1 of 2 groups failed: groups/0: ValueError: a bad day; --retry .* trains them again"
     ):
         go(c, tmp_path)
-    study_now = results.read(tmp_path)
+    study_now = reading.read(tmp_path)
     assert study_now.runs["arm"].unique().tolist() == ["dense=6"]
     assert study_now.runs["test_accuracy"].notna().all()
     assert study_now.failures[0]["arms"] == ["dense=3"]
@@ -259,7 +272,7 @@ def test_a_running_study_can_be_read(tmp_path, rates):
         (directory / "groups/0" / name).unlink()
     path = directory / "groups/0/metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-30])  # in the middle of a write
-    now = results.read(directory)
+    now = reading.read(directory)
     assert now.unfinished == 6
     assert now.metric == "validation_accuracy"
     assert len(now.runs) == 6
@@ -276,11 +289,11 @@ def test_the_answer_is_shown_and_the_images_most_often_wrong_are_kept(rates, tmp
         "6 runs of 4,780 parameters in 1 group",
     ):
         assert words in shown
-    wrong = results.read(rates).wrong
+    wrong = reading.read(rates).wrong
     assert 0 < len(wrong) <= 24
     assert [w["share"] for w in wrong] == sorted((w["share"] for w in wrong), reverse=True)
     assert all(w["label"] != w["predicted"] for w in wrong)
-    confusion = results.read(rates).confusions["learning_rate=0.1"]
+    confusion = reading.read(rates).confusions["learning_rate=0.1"]
     assert confusion.shape == (10, 10)
 
 
@@ -341,14 +354,14 @@ def test_claims_may_be_edited_and_judged_again_but_study_json_not_broken(rates, 
     del about["claims"]
     path.write_text(json.dumps(about))
     with pytest.raises(UserError, match="study.json: no claims; the study's own command writes it anew"):
-        results.read(tmp_path / "copy")
+        reading.read(tmp_path / "copy")
 
 
 def test_a_run_in_two_groups_is_an_error_by_name(rates, tmp_path):
     shutil.copytree(rates, tmp_path / "copy")
     shutil.copytree(rates / "groups/0", tmp_path / "copy/groups/1")
     with pytest.raises(RunError, match="a run is in two groups"):
-        results.read(tmp_path / "copy")
+        reading.read(tmp_path / "copy")
 
 
 def test_groups_are_divided_under_the_lock(tmp_path, monkeypatch):
@@ -397,7 +410,7 @@ def test_what_a_kill_left_unwritten_is_written_by_the_same_command(tmp_path):
     go(c, tmp_path)
     assert len(pd.read_csv(tmp_path / "results.csv")) == 2
     images = len(data.load("synthetic:240").test_labels)
-    assert results.read(tmp_path).confusions["dense=3"].sum() == images
+    assert reading.read(tmp_path).confusions["dense=3"].sum() == images
 
 
 def refitted(**changes):
@@ -438,11 +451,11 @@ def test_a_refit_that_cannot_be_is_recorded_and_the_rest_is_written(tmp_path):
     with pytest.raises(RunError, match="refit: schedule.warmup_epochs=7.5: not shorter than the training"):
         go(c, tmp_path)
     assert len(pd.read_csv(tmp_path / "results.csv")) == 4
-    assert results.read(tmp_path).runs["test_accuracy"].notna().all()
+    assert reading.read(tmp_path).runs["test_accuracy"].notna().all()
 
 
 def test_out_of_memory_in_the_test_is_retried_at_half_the_width(rates, tmp_path, monkeypatch):
-    real, widths = session._predict_test, []
+    real, widths = testing.predict_test, []
 
     def predict(runs, *arguments):
         widths.append(runs.runs)
@@ -450,7 +463,7 @@ def test_out_of_memory_in_the_test_is_retried_at_half_the_width(rates, tmp_path,
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
         return real(runs, *arguments)
 
-    monkeypatch.setattr(session, "_predict_test", predict)
+    monkeypatch.setattr(testing, "predict_test", predict)
     go(mapped(sweep=RATES), tmp_path)
     assert widths == [6, 3, 2, 2, 2]
     pd.testing.assert_frame_equal(numbers(tmp_path), numbers(rates))
@@ -468,7 +481,7 @@ def test_nothing_is_chosen_while_a_group_has_failed(tmp_path, failing, monkeypat
     c = mapped(sweep=WIDTHS, metric="validation_accuracy", evaluation__test="chosen")
     with pytest.raises(RunError):
         go(c, tmp_path)
-    assert "test_accuracy" not in results.read(tmp_path).runs
+    assert "test_accuracy" not in reading.read(tmp_path).runs
     monkeypatch.undo()
     found, _ = go(c, tmp_path, retry=True)
     assert found.table["test_accuracy"].notna().sum() == 2
@@ -512,7 +525,7 @@ def test_an_arm_is_itself_however_the_sweep_comes_to_it(tmp_path):
     found, _ = go(
         mapped(sweep=sweep.product({"optimizer.learning_rate": (1e-3, 1e-2), "loss.smoothing": (0, 0.1)})), tmp_path
     )
-    assert [len(p.runs) for p in groups.places(tmp_path)] == [2, 2, 4]
+    assert [len(p.runs) for p in places.there(tmp_path)] == [2, 2, 4]
     assert len(found.table) == 8
 
 

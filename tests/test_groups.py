@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import mlp, tiny
 
-from fmnist_jax import arms, config, data, groups, memory, sweep
+from fmnist_jax import arms, config, data, groups, memory, places, sweep
 from fmnist_jax.errors import UserError
 
 TRACED = {
@@ -129,17 +129,17 @@ def test_a_place_builds_the_group_it_was_made_from(tmp_path):
     checked = config.parse(c)
     workshop = groups.Workshop(checked)
     for made, runs in groups.divide(workshop, arms.arms_of(checked)):
-        place = groups.make_place(tmp_path, made, runs)
+        place = places.make(tmp_path, made, runs)
         built, wanted = place.build(workshop), workshop.group(place.name, made, runs)
         assert (built.runs, built.static) == (wanted.runs, wanted.static)
         assert np.array_equal(built.hyper.schedule.learning_rate, wanted.hyper.schedule.learning_rate)
-    assert [place.name for place in groups.places(tmp_path)] == ["0", "1"]
+    assert [place.name for place in places.there(tmp_path)] == ["0", "1"]
 
 
 def test_a_group_that_does_not_fit_goes_on_at_half_its_width(tmp_path):
     checked = config.parse(mlp(seeds=3))
     workshop, study_arms = groups.Workshop(checked), arms.arms_of(checked)
-    place = groups.make_place(tmp_path, *groups.divide(workshop, study_arms)[0])
+    place = places.make(tmp_path, *groups.divide(workshop, study_arms)[0])
     place.split()
     halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs, place.most))
     assert [len(runs) for _, runs in halves] == [1, 2]

@@ -93,6 +93,23 @@ def test_the_gradient_of_max_pool_goes_to_the_first_largest(size):
     assert equal.ravel().tolist() == [1, 0, 0, 0]
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_gradient_of_soft_pool_is_that_of_its_formula(size):
+    images, weights = RNG.normal(size=(2, 7, 8, 3)), RNG.normal(size=(2, 7 // size, 8 // size, 3))
+
+    def by_formula(x):
+        cut = x[:, : 7 // size * size, : 8 // size * size]
+        windows = cut.reshape(2, 7 // size, size, 8 // size, size, 3)
+        return (jax.nn.softmax(windows, axis=(2, 4)) * windows).sum((2, 4))
+
+    with jax.enable_x64(True):
+        wanted = jax.grad(lambda x: (by_formula(x) * weights).sum())(jnp.asarray(images, jnp.float64))
+    ours = jax.grad(lambda x: (layers.soft_pool(x, size) * weights.astype(np.float32)).sum())(images.astype(np.float32))
+    np.testing.assert_allclose(ours, wanted, atol=1e-6)
+    far = jax.grad(lambda x: layers.soft_pool(x, 2).sum())(jnp.array([1e4, 0, -1e4, 0]).reshape(1, 2, 2, 1))
+    assert far.ravel().tolist() == [1, 0, 0, 0]
+
+
 @pytest.mark.parametrize("pool", ["max", "average", "soft"])
 def test_pooling_cuts_a_ragged_edge(pool):
     images = RNG.normal(size=(1, 5, 7, 2)).astype(np.float32)

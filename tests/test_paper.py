@@ -9,7 +9,7 @@ from helpers import mlp
 from rich.console import Console
 
 import fmnist_jax
-from fmnist_jax import claims, config, exhibits, notebook, paper, plan, results, session, study, sweep, workdir
+from fmnist_jax import claims, config, exhibits, notebook, paper, plan, reading, session, study, sweep, workdir
 from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.report import __main__ as report
 
@@ -67,7 +67,7 @@ def test_parts_are_studies_in_their_own_directories_and_one_table_together(done)
     for name, part in found.parts.items():
         own = together[together["part"] == name]["test_accuracy"].tolist()
         assert (
-            own == part.table["test_accuracy"].tolist() == results.read(directory / name).runs["test_accuracy"].tolist()
+            own == part.table["test_accuracy"].tolist() == reading.read(directory / name).runs["test_accuracy"].tolist()
         )
     cells = json.loads((directory / "replication.json").read_text())["exhibits"][0]["cells"]
     of_arm = found.parts["rates"].table.groupby("arm")["test_accuracy"].mean()

@@ -9,7 +9,7 @@ import pytest
 from helpers import mlp
 from rich.console import Console
 
-from fmnist_jax import analysis, arms, config, data, groups, plan, references, results, study
+from fmnist_jax import analysis, arms, config, data, groups, plan, reading, references, study
 from fmnist_jax.errors import UserError
 from fmnist_jax.report import page
 
@@ -153,7 +153,7 @@ def test_a_killed_study_refits_nothing_that_is_kept(tmp_path, counted, monkeypat
     monkeypatch.setattr(references.Bench, "fit", killed)
     with pytest.raises(KeyboardInterrupt):
         go(asked(*NAMES), tmp_path)
-    assert len(results.read(tmp_path).references) == 2
+    assert len(reading.read(tmp_path).references) == 2
     monkeypatch.setattr(references.Bench, "fit", real)
     go(asked(*NAMES), tmp_path)
     go(asked(*NAMES), tmp_path)
@@ -218,7 +218,7 @@ def test_one_that_fails_is_told_kept_and_tried_again_when_asked(tmp_path, counte
         (("swm",), {}, "references=('swm',): did you mean 'svm'? one of svm, random_forest"),
         (("svm", "svm"), {}, "references=('svm', 'svm'): 'svm' is there twice"),
         ((), {}, "reference_images=60: nothing reads it, because references is ()"),
-        (("svm",), {"reference_images": 217}, "reference_images=217: there are only 216 images to train on"),
+        (("svm",), {"reference_images": 217}, "reference_images=217: there are only 216 training images"),
         (("svm",), {"reference_images": 9}, "reference_images=9: fewer than the 10 classes"),
         (("svm",), {"population__memory_gb": 1e-4}, "reference_images=60: 60 images of 784 values take about 0.0 GB"),
         (("svm",), {"sweep": ({"references": ()},)}, "references: is the whole study's"),

@@ -94,7 +94,7 @@ def test_a_subset_of_all_is_all_and_of_more_is_refused():
     labels = np.array([1, 0, 1])
     for n in (0, 3):
         np.testing.assert_array_equal(splits.subset(labels, n, 0), [0, 1, 2])
-    with pytest.raises(UserError, match="dataset.images=4: there are only 3 training images; take 3 or less"):
+    with pytest.raises(UserError, match="dataset.images=4: there are only 3 training images; take 0 for all of them"):
         splits.subset(labels, 4, 0)
 
 

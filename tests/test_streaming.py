@@ -9,7 +9,7 @@ import pytest
 from helpers import build, images, mlp, resolved, same_bits, tiny, trained
 from rich.console import Console
 
-from fmnist_jax import arms, config, data, groups, memory, plan, population, session, streaming, study
+from fmnist_jax import arms, config, data, groups, memory, places, plan, population, programs, session, streaming, study
 from fmnist_jax.population import Streamed
 
 STEPS = 18  # crosses an epoch of 12 steps
@@ -182,7 +182,7 @@ def test_a_study_goes_on_streamed_from_where_it_was_not(whole, tmp_path, monkeyp
     with pytest.raises(session.Interrupted):
         go(two_folds(population__stream="never"), tmp_path)
     monkeypatch.undo()
-    assert groups.places(tmp_path)[0].step == 5
+    assert places.there(tmp_path)[0].step == 5
     go(two_folds(population__stream="always"), tmp_path)
     assert contents(tmp_path) == contents(whole)
 
@@ -198,7 +198,7 @@ def test_auto_streams_what_takes_more_than_half_of_the_memory_and_says_so(tmp_pa
         workshop = groups.Workshop(config.parse(c))
         said = workshop.streamed([workshop.checked.dataset])
         assert [line[:19] for line in said] == lines
-        assert session.residence(data.load("synthetic:240"), workshop.checked).bytes == size
+        assert programs.residence(data.load("synthetic:240"), workshop.checked).bytes == size
     wanted = "images are streamed: 0.00047 GB on 2 devices would not fit into 0.00047 GB"
     monkeypatch.setattr(plan, "estimate", _enough)
     monkeypatch.setattr(study._Study, "_train_all", _enough)
@@ -237,8 +237,8 @@ def test_no_more_than_the_chunks_are_read_of_a_map(tmp_path, monkeypatch):
     group = workshop.group("0", made, runs)
     gathered, real = [], streaming.Feed.send
     monkeypatch.setattr(streaming.Feed, "send", lambda self, *args: gathered.append(args[2].shape) or real(self, *args))
-    pop = session.population_of(group.static, 1, checked)
-    inputs = session.inputs_of(pop, group, dataset, session.images_of(pop, dataset, checked))
+    pop = programs.population_of(group.static, 1, checked)
+    inputs = programs.inputs_of(pop, group, dataset, programs.images_of(pop, dataset, checked))
     assert isinstance(inputs.images.array, np.memmap)
     pop.segment(pop.init(inputs), inputs, 3, 2)
     assert gathered == [(1, 32)]  # two batches of the one run

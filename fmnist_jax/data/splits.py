@@ -71,15 +71,15 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int, stratified:
     return train, validation
 
 
-def subset(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """n of the indices 0 ... N-1, sorted int32, stratified by class; n = 0 stands for all.
+def subset(labels: np.ndarray, n: int, seed: int, key: str = "dataset.images") -> np.ndarray:
+    """n of the indices 0 ... N-1, sorted int32, stratified by class; n = 0 stands for all; `key` of the config asks.
 
     Raises:
       UserError: there are not so many.
     """
     labels = _checked(labels, seed)
     if n > len(labels):
-        raise UserError(f"dataset.images={n}: there are only {len(labels)} training images; take {len(labels)} or less")
+        raise UserError(f"{key}={n}: there are only {len(labels):,} training images; take 0 for all of them")
     if n in (0, len(labels)):
         return np.arange(len(labels), dtype=np.int32)
     return validation_split(labels, n / len(labels), seed)[1]

@@ -68,9 +68,9 @@ def _workdir(asked: argparse.Namespace) -> tidy.Study | tidy.Paper:
     names = ("metric", "factors", "seed", "fold", "seconds", "lower_is_better")
     if given := [name for name in names if getattr(asked, name)]:
         raise UserError(f"--{given[0].replace('_', '-')}: goes with --csv; a workdir says so itself")
-    from fmnist_jax import paper, results  # which import jax; a CSV does without
+    from fmnist_jax import paper, reading  # which import jax; a CSV does without
 
-    return (paper if paper.is_one(asked.workdir) else results).read(asked.workdir)
+    return (paper if paper.is_one(asked.workdir) else reading).read(asked.workdir)
 
 
 def _csv(asked: argparse.Namespace):

@@ -1,0 +1,155 @@
+"""Where groups are kept: what a group's directory says of it, and where a whole workdir stands."""
+
+import functools
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from fmnist_jax import arms, groups, programs, train, writers
+from fmnist_jax.arms import Arm
+from fmnist_jax.errors import RunError
+
+
+class Place:
+    """A group's directory."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.name = directory.name
+
+    @functools.cached_property
+    def contents(self) -> dict:
+        """group.json: {"arms": [{"name", "override"}], "runs": [[arm, seed, fold]], "parameters", "cost" of a run}."""
+        return writers.read_json(self.directory / "group.json")
+
+    @property
+    def trained(self) -> bool:
+        """Whether its runs are at their end."""
+        return (self.directory / "done.json").exists()
+
+    @property
+    def tested_runs(self) -> set[int]:
+        """Which of its runs have read the test set."""
+        path = self.directory / "test.json"
+        return set(writers.read_json(path)["runs"]) if path.exists() else set()
+
+    @property
+    def activities(self) -> int:
+        """Over how many test images those runs' activities were correlated."""
+        path = self.directory / "test.json"
+        return writers.read_json(path).get("activities", 0) if path.exists() else 0  # older workdirs have no word of it
+
+    @property
+    def most(self) -> int | None:
+        """How many of its runs a group may have, if all of them did not fit into memory; then they go to others."""
+        path = self.directory / "split.json"
+        return writers.read_json(path)["most"] if path.exists() else None
+
+    def split(self) -> None:
+        """Gives its runs, two or more, up to groups of half its width, which start again."""
+        writers.write_json(self.directory / "split.json", {"most": (len(self.contents["runs"]) + 1) // 2})
+        shutil.rmtree(self.directory / "checkpoints", ignore_errors=True)
+
+    def fail(self, failure: dict | None) -> None:
+        """Keeps why it failed: {"error", "traceback", "at"}; None, if it did not, keeps nothing."""
+        if failure:
+            writers.write_json(self.directory / "failed.json", failure)
+
+    @property
+    def failure(self) -> dict | None:
+        """Why it failed, if it did."""
+        path = self.directory / "failed.json"
+        return writers.read_json(path) if path.exists() else None
+
+    @functools.cached_property
+    def runs(self) -> list[groups.RunKey]:
+        """Its runs, in order."""
+        identities = [arms.identity(arms.override_of(arm)) for arm in self.contents["arms"]]
+        return [groups.RunKey(identities[i], seed, fold) for i, seed, fold in self.contents["runs"]]
+
+    def build(self, workshop: groups.Workshop) -> programs.Group:
+        """The group as it was made, from the overrides it remembers."""
+        made = []
+        for arm in self.contents["arms"]:
+            override = arms.override_of(arm)
+            made.append(workshop.prepare(Arm(arm["name"], override, arms.overlay(workshop.checked, override), {})))
+        if len({(one.static, groups.split_key(one.source)) for one in made}) > 1:
+            raise RunError(f"{self.directory}: its runs are not of one program; remove it to train them in new groups")
+        return workshop.group(self.name, made, [tuple(run) for run in self.contents["runs"]])
+
+    @property
+    def step(self) -> int:
+        """How far its newest checkpoint is; 0 where there is none."""
+        manifests = self.directory.glob("checkpoints/*.manifest.json")
+        return max((int(path.name.split(".")[0]) for path in manifests), default=0)
+
+
+def there(workdir: Path) -> list[Place]:
+    """The groups of a workdir, in the order they were made."""
+    found = [p.parent for p in workdir.glob("groups/*/group.json") if p.parent.name.isdigit()]
+    return [Place(directory) for directory in sorted(found, key=lambda p: int(p.name))]
+
+
+def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
+    """The groups in which an arm has read the test set, and what it is called there."""
+    found = []
+    for place in there(workdir):
+        then = [arm["name"] for arm in place.contents["arms"] if arms.same(arms.override_of(arm), override)]
+        if then and place.most is None and place.tested_runs:
+            found.append((place, then[0]))
+    return found
+
+
+def make(workdir: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> Place:
+    """A new group directory for these runs."""
+    numbers = [int(p.name) for p in workdir.glob("groups/*") if p.name.isdigit()]
+    directory = workdir / "groups" / str(max(numbers, default=-1) + 1)
+    directory.mkdir(parents=True)
+    first = prepared[runs[0][0]]
+    contents = {
+        "arms": [{"name": one.arm.name, "override": one.arm.override} for one in prepared],
+        "runs": [list(run) for run in runs],
+        "parameters": train.param_count(first.static, first.hyper),
+        "cost": groups.cost(first.static),
+    }
+    writers.write_json(directory / "group.json", contents)
+    return Place(directory)
+
+
+class Standing:
+    """Where a workdir stands: the groups that have a run of the study, without those whose runs went to others.
+
+    Attributes:
+      places: them.
+      runs: all that are in some group, of this study or of one it was before.
+      limits: run -> how many a group of it may have, where more did not fit into memory.
+    """
+
+    def __init__(self, directory: Path, wanted: set[groups.RunKey]):
+        self.directory, self.wanted = directory, wanted
+        self._known: dict[str, Place] = {}
+        self.refresh()
+
+    def refresh(self) -> "Standing":
+        """Looks for groups that were made, split or removed since."""
+        found = [self._known.setdefault(place.name, place) for place in there(self.directory)]
+        whole = [place for place in found if place.most is None]
+        self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
+        self.runs: set[groups.RunKey] = {key for place in whole for key in place.runs}
+        self.limits: dict[groups.RunKey, int] = {}
+        for place in found:
+            if place.most is not None:
+                self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
+        return self
+
+    @property
+    def waiting(self) -> list[Place]:
+        """Groups that are neither trained nor failed."""
+        return [place for place in self.places if not place.trained and not place.failure]
+
+    def shares(self, waiting: Sequence[Place]) -> tuple[float, float]:
+        """The work that is done, and that of the first of `waiting`, as shares of all groups'."""
+        costs = {p.name: p.contents["cost"] * len(p.contents["runs"]) for p in self.places}
+        left = sum(costs[p.name] for p in waiting)
+        total = sum(costs.values())
+        return 1 - left / total, costs[waiting[0].name] / total

@@ -1,0 +1,96 @@
+"""The test set: read by the runs of a trained group, all at once or some at a time, and by nothing else."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fmnist_jax import activities, checkpoint, config, metrics, programs, train, writers
+from fmnist_jax.data import Dataset
+from fmnist_jax.population import Population, Units
+from fmnist_jax.programs import Group
+
+
+class Outdated(Exception):
+    """A trained group's last weights are not there any more; training goes on from an older checkpoint."""
+
+
+def measure_group(
+    group: Group,
+    chosen: Sequence[int],
+    dataset: Dataset,
+    directory: Path,
+    settings: config.Experiment,
+    width: int | None = None,
+) -> None:
+    """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
+
+    Where `settings` ask for activities, activities.npz too, which takes 8 bytes a run at once and pair of units.
+
+    Args:
+      width: how many runs at once; by default all.
+
+    Raises:
+      Outdated: the group's last checkpoint is gone or damaged.
+    """
+    last = last_state(group, directory, settings)
+    parts, correlated = [], []
+    for first in range(0, len(chosen), width or len(chosen)):
+        part = np.array(chosen[first : first + (width or len(chosen))])
+        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(last), group.hyper))
+        some = programs.population_of(group.static, len(part), settings)
+        state, hyper = some.put(state), some.put(hyper)
+        sums, predictions = predict_test(some, state, hyper, dataset, settings)
+        parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
+        if settings.evaluation.activities:
+            correlated.append(activities.measure(_activities(some, state, hyper, dataset, settings)))
+    finals, predictions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
+    labels = dataset.test_labels.astype(classes)
+    arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
+    np.savez_compressed(directory / "predictions.npz", **arrays)
+    results = [
+        {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
+        for i, run in enumerate(chosen)
+    ]
+    if measured := activities.write(directory, chosen, correlated):
+        results = [{**row, **activities.columns(measured, i)} for i, row in enumerate(results)]
+    # Last: with test.json all of it is there.
+    of = {"runs": list(chosen), "activities": settings.evaluation.activities}
+    writers.write_json(directory / "test.json", {**of, "results": results})
+
+
+def last_state(group: Group, directory: Path, settings: config.Experiment):
+    """The state in which a trained group's runs ended, on the host, with a leading axis of runs.
+
+    Raises:
+      Outdated: its last checkpoint is gone or damaged.
+    """
+    everyone = programs.population_of(group.static, len(group.runs), settings)
+    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
+    found = checkpoints.restore(everyone.shapes(programs.seeds_of(group), group.hyper))
+    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
+        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
+    return found[1]
+
+
+def predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
+    """Metric sums and predictions on the test set; the only reader of it."""
+    indices = np.tile(np.arange(len(dataset.test_labels), dtype=np.int32), (population.runs, 1))
+    sizes = np.full(population.runs, len(dataset.test_labels), np.int32)
+    reader = programs.reach(population, dataset, settings)
+    images, labels = reader(dataset.test_images), reader(dataset.test_labels)
+    return population.evaluate(state, hyper, images, labels, population.put(indices), population.put(sizes))
+
+
+def _activities(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):
+    """What the last two layers of every run give for the first test images, a batch after the other."""
+    count = min(settings.evaluation.activities, len(dataset.test_labels))
+    batch = min(settings.evaluation.batch_size, count)
+    for first in range(0, count, batch):
+        chosen = np.arange(first, first + batch) % count  # the last batch is filled up, for one program to do
+        images = population.share(np.asarray(dataset.test_images[chosen]))
+        found = population.get(population.activities(state, hyper, images))
+        yield jax.tree.map(lambda values, first=first: values[:, : count - first], found)
