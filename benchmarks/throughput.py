@@ -96,7 +96,7 @@ def make_case(workload: str, changes: dict, batch: int, runs: int, dataset: data
     checked = config.parse(wanted)
     shape, size = tuple(dataset.train_images.shape[1:]), len(dataset.train_labels)
     static, hyper = experiment.resolve(
-        checked, shape, len(dataset.class_names), size, population.choose_conv("auto", jax.default_backend())
+        checked, shape, len(dataset.class_names), size, population.choose_conv("auto", jax.default_backend(), "auto")
     )
     return Case(workload, runs, checked, static, hyper, dataset)
 

@@ -96,7 +96,9 @@ class Workshop:
             image_shape=tuple(dataset.train_images.shape[1:]),
             classes=len(dataset.class_names),
             train_size=int(split.train_size.min()),
-            conv_method=population.choose_conv(self.checked.population.conv, jax.default_backend()),
+            conv_method=population.choose_conv(
+                self.checked.population.conv, jax.default_backend(), self.checked.population.mode
+            ),
         )
         return Prepared(arm, static, hyper, source, split)
 

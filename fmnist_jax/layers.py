@@ -1,10 +1,12 @@
 """Convolution, pooling, dropout and activations that stay fast and traceable inside a population of runs.
 
-XLA:CPU does not optimise `lax.conv` inside a loop, and `vmap` over weights turns it into a grouped convolution that is
-slower still (jax#12868, #26568). Here a convolution is patches (slices and a concatenate) and one matrix product, on a
-CPU over blocks of images whose patches stay in the cache; the gradient rebuilds them instead of reading them back.
+`vmap` over weights turns `lax.conv` into a grouped convolution, which is slow (jax#12868, #26568): there it is
+patches (slices and a concatenate) and one matrix product. Mapped on a CPU it goes by blocks of images that stay in the
+cache, together with the activation and pooling after it; inside a loop XLA:CPU has a library for some convolutions and
+nothing good for the others and for JAX's gradients (#13800), so each product is given the form that is fast.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -50,72 +52,137 @@ def patches(images, kernel: int, stride: int, space: Pads):
     return jnp.concatenate(windows, axis=-1)
 
 
-def conv(images, kernel, *, stride: int, padding: str | int, method: str, input_gradient: bool = True):
-    """Cross-correlation of images [B, H, W, C] with kernel [k, k, C, F] -> [B, H', W', F].
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A convolution's geometry, and what is done to its output at once, before a block of it leaves the cache."""
 
-    method: "patches" is one matrix product; "blocked" is one a block of images, for a CPU's cache; "lax" is XLA's own.
-    input_gradient: False where nobody asks for the gradient by images, so that "blocked" does not compute it.
+    stride: int
+    space: Pads
+    input_gradient: bool = True
+    then: tuple[tuple, ...] = ()  # ("activation", name) and ("pool", name, size), in order
+
+    def product(self, images, kernel):
+        """images [B, H, W, C] -> [B, H', W', F] as one matrix product."""
+        return patches(images, kernel.shape[0], self.stride, self.space) @ kernel.reshape(-1, kernel.shape[3])
+
+    def finish(self, features, bias, slope):
+        """What follows the convolution; bias [F], or None."""
+        features = features if bias is None else features + bias
+        for kind, name, *size in self.then:
+            features = ACTIVATIONS[name](features, slope) if kind == "activation" else POOLINGS[name](features, *size)
+        return features
+
+
+def conv(images, kernel, bias=None, slope=0.0, *, stride: int, padding: str | int, method: str, **more):
+    """Cross-correlation of images [B, H, W, C] with kernel [k, k, C, F], and what follows -> [B, H', W', F].
+
+    Args:
+      bias: [F], or None for none.
+      slope: of the leaky activations, where one follows.
+      method: "patches" is one matrix product; "blocked" goes by blocks of images that stay in a CPU's cache, and takes
+        XLA's convolution where that is fast; "lax" is XLA's own.
+      more: `then` and `input_gradient` of Stage; the second False where nobody asks for the gradient by images, so
+        that "blocked" does not compute it.
     """
-    size = kernel.shape[0]
-    space = tuple(pads(n, size, stride, padding) for n in images.shape[1:3])
-    if method == "patches":
-        return _product(images, kernel, stride, space)
+    space = tuple(pads(n, kernel.shape[0], stride, padding) for n in images.shape[1:3])
+    stage = Stage(stride, space, **more)
     if method == "blocked":
-        return _blocked(images, kernel, stride, space, input_gradient)
-    return lax.conv_general_dilated(images, kernel, (stride, stride), space, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return _blocked(images, kernel, bias, jnp.asarray(slope, kernel.dtype), stage)
+    out = stage.product(images, kernel) if method == "patches" else _lax_conv(images, kernel, stride, space)
+    return stage.finish(out, bias, slope)
 
 
-def _product(images, kernel, stride: int, space: Pads):
-    return patches(images, kernel.shape[0], stride, space) @ kernel.reshape(-1, kernel.shape[3])
+def _lax_conv(images, kernel, stride: int, space: Pads):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(images, kernel, (stride, stride), space, dimension_numbers=numbers)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _blocked(images, kernel, stride: int, space: Pads, input_gradient: bool):
-    out = lax.map(lambda block: _product(block, kernel, stride, space), _in_blocks(images, kernel, stride, images))
-    return out.reshape(-1, *out.shape[2:])
+def _in_library(shape: Sequence[int]) -> bool:
+    """Whether XLA:CPU leaves a convolution with this output [B, H, W, F] to its library, which needs no patches.
+
+    Measured, jax 0.10.2: of fewer features, and always of small images, it does not, and its own loops are up to 60
+    times slower.
+    """
+    return shape[1] * shape[2] >= 49 and shape[3] >= 16
 
 
-def _blocked_forward(images, kernel, stride, space, input_gradient):
-    return _blocked(images, kernel, stride, space, input_gradient), (images, kernel)
+def _forward(stage: Stage, images, kernel):
+    shape = jax.eval_shape(stage.product, images, kernel).shape
+    return _lax_conv(images, kernel, stage.stride, stage.space) if _in_library(shape) else stage.product(images, kernel)
 
 
-def _blocked_backward(stride, space, input_gradient, kept, grads):
-    images, kernel = kept
-    size, _, channels, features = kernel.shape
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _blocked(images, kernel, bias, slope, stage: Stage):
+    blocks = _in_blocks(images, kernel, stage, images)
+    return _joined(lax.map(lambda block: stage.finish(_forward(stage, block, kernel), bias, slope), blocks))
+
+
+def _blocked_forward(images, kernel, bias, slope, stage):
+    def one(block):
+        return jax.vjp(stage.finish, _forward(stage, block, kernel), bias, slope)
+
+    # `finished` is the gradient of what follows, as a pytree: only its arrays are kept, such as the places of maxima.
+    out, finished = lax.map(one, _in_blocks(images, kernel, stage, images))
+    return _joined(out), (images, kernel, bias, slope, finished)
+
+
+def _blocked_backward(stage, kept, grads):
+    images, kernel, bias, slope, finished = kept
+    size = kernel.shape[0]
+    # The transpose of a convolution of stride 1 is the convolution with the kernel turned round. Turned out here, the
+    # loop has it as an array; inside, XLA would fold it into a convolution that no library takes.
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    opposite = tuple((size - 1 - before, size - 1 - after) for before, after in stage.space)
+    turnable = stage.stride == 1 and all(n >= 0 for side in opposite for n in side)
 
     def by_images(block, block_grads):
-        if not input_gradient:
+        if not stage.input_gradient:
             return jnp.zeros_like(block)
-        if stride == 1 and all(n < size for side in space for n in side):
-            # The transpose of a convolution of stride 1 is the convolution with the kernel turned round.
-            turned = kernel[::-1, ::-1].swapaxes(2, 3)
-            opposite = tuple((size - 1 - before, size - 1 - after) for before, after in space)
-            return _product(block_grads, turned, 1, opposite)
-        return jax.vjp(lambda block: _product(block, kernel, stride, space), block)[1](block_grads)[0]
+        if turnable and _in_library(block.shape) and _in_library(block_grads.shape):
+            return _lax_conv(block_grads, turned, 1, opposite)
+        return jax.vjp(lambda block: stage.product(block, kernel), block)[1](block_grads)[0]
 
-    def body(by_kernel, xs):
-        block, block_grads = xs
-        by_kernel += jnp.einsum("bhwk,bhwf->kf", patches(block, size, stride, space), block_grads)
-        return by_kernel, by_images(block, block_grads)
+    def body(sums, xs):
+        block, block_grads, finished = xs
+        block_grads, *by_others = finished(block_grads)
+        sums = jax.tree.map(jnp.add, sums, (_by_kernel(stage, block, block_grads, size), *by_others))
+        return sums, by_images(block, block_grads)
 
-    blocks = tuple(_in_blocks(array, kernel, stride, images) for array in (images, grads))
-    by_kernel, d_images = lax.scan(body, jnp.zeros((size * size * channels, features), kernel.dtype), blocks)
-    return d_images.reshape(images.shape), by_kernel.reshape(kernel.shape)
+    blocks = tuple(_in_blocks(array, kernel, stage, images) for array in (images, grads))
+    sums = jax.tree.map(jnp.zeros_like, (kernel, bias, slope))
+    (by_kernel, by_bias, by_slope), d_images = lax.scan(body, sums, (*blocks, finished))
+    return _joined(d_images), by_kernel, by_bias, by_slope
 
 
 _blocked.defvjp(_blocked_forward, _blocked_backward)
 
 
-def _in_blocks(array, kernel, stride: int, images):
-    """[B, ...] -> [B / n, n, ...], n the largest divisor of B with at most BLOCK_BYTES of patches of `images`, or 1."""
+def _by_kernel(stage: Stage, images, grads, size: int):
+    """The gradient by the kernel [k, k, C, F]."""
+    if stage.stride == 1 and _in_library(grads.shape):
+        # A convolution too: of the images, channels as batch and batch as channels, with the gradients as its kernel.
+        turned = _lax_conv(images.transpose(3, 1, 2, 0), grads.transpose(1, 2, 0, 3), 1, stage.space)
+        return turned.transpose(1, 2, 0, 3)
+    windows = patches(images, size, stage.stride, stage.space)
+    return jnp.einsum("bhwk,bhwf->kf", windows, grads).reshape(size, size, images.shape[3], grads.shape[3])
+
+
+def _joined(blocks):
+    """[B / n, n, ...] -> [B, ...]."""
+    return blocks.reshape(-1, *blocks.shape[2:])
+
+
+def _in_blocks(array, kernel, stage: Stage, images):
+    """[B, ...] -> [B / n, n, ...], n the largest divisor of B whose patches and outputs fit in BLOCK_BYTES, or 1."""
     batch, height, width, _ = images.shape
-    of_one = math.ceil(height / stride) * math.ceil(width / stride) * kernel[..., 0].size * kernel.dtype.itemsize
+    pixels = math.ceil(height / stage.stride) * math.ceil(width / stage.stride)
+    of_one = pixels * max(kernel[..., 0].size, kernel.shape[3]) * kernel.dtype.itemsize
     n = max((n for n in range(1, batch + 1) if batch % n == 0 and n * of_one <= BLOCK_BYTES), default=1)
     return array.reshape(batch // n, n, *array.shape[1:])
 
 
 class Conv(nn.Module):
-    """A convolution with bias; parameters `kernel` [k, k, C, F] and `bias` [F], drawn by `fmnist_jax.init`."""
+    """A convolution with bias, and what follows; parameters `kernel` [k, k, C, F] and `bias` [F], drawn by `init`."""
 
     features: int
     kernel: int
@@ -125,6 +192,7 @@ class Conv(nn.Module):
     kernel_init: str
     bias_init: str
     input_gradient: bool = True
+    then: tuple[tuple, ...] = ()  # as of Stage
 
     @nn.compact
     def __call__(self, images, hyper):
@@ -132,7 +200,8 @@ class Conv(nn.Module):
         shape = (self.kernel, self.kernel, images.shape[-1], self.features)
         kernel, bias = _weights(self, shape, hyper)
         how = {"stride": self.stride, "padding": self.padding, "method": self.method}
-        return conv(images, kernel, **how, input_gradient=self.input_gradient) + bias
+        more = {"input_gradient": self.input_gradient, "then": self.then}
+        return conv(images, kernel, bias, hyper.leaky_slope, **how, **more)
 
 
 class Dense(nn.Module):

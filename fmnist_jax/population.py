@@ -35,14 +35,15 @@ def choose_mode(mode: str, static: experiment.Static) -> str:
     return "vmap" if small and not static.model.blocks else "map"
 
 
-def choose_conv(method: str, platform: str) -> str:
-    """One of layers.CONV_METHODS: as asked, or by rule for the device, never by the runs: no bits depend on those.
+def choose_conv(method: str, platform: str, mode: str) -> str:
+    """One of layers.CONV_METHODS: as asked, or by rule for the device and the mode, never by the runs of a group.
 
-    On an accelerator "patches", whose products stay products when weights are vmapped (not measured there yet).
+    Vmapped, and so on an accelerator, "patches", whose products stay products when weights are vmapped (not measured
+    on one yet).
     """
     if method != "auto":
         return method
-    return "blocked" if platform == "cpu" else "patches"
+    return "blocked" if platform == "cpu" and mode != "vmap" else "patches"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

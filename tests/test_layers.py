@@ -13,11 +13,11 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), itertools.product((1, 3, 4), (1, 2), ("same", "valid", 1)))
-@pytest.mark.parametrize("method", ["patches", "blocked"])
-def test_convolution_and_its_gradients_equal_xlas_in_float64(kernel, stride, padding, method, monkeypatch):
-    monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * 9 * 8 * kernel**2 * 3 * 4)  # two images a block
-    images = RNG.normal(size=(6, 9, 8, 3)).astype(np.float32)
-    weights = RNG.normal(size=(kernel, kernel, 3, 4)).astype(np.float32)
+@pytest.mark.parametrize(("method", "features"), [("patches", 4), ("blocked", 4), ("blocked", 16)])
+def test_convolution_and_its_gradients_equal_xlas_in_float64(kernel, stride, padding, method, features, monkeypatch):
+    monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * 9 * 8 * max(kernel**2 * 16, features) * 4)  # two images a block
+    images = RNG.normal(size=(6, 9, 8, 16)).astype(np.float32)
+    weights = RNG.normal(size=(kernel, kernel, 16, features)).astype(np.float32)
 
     def loss(images, weights, method):
         out = layers.conv(images, weights, stride=stride, padding=padding, method=method)
@@ -38,7 +38,83 @@ def test_blocks_are_the_largest_that_fit_and_divide_the_batch(monkeypatch):
     kernel, images = jnp.zeros((3, 3, 2, 4)), jnp.zeros((12, 8, 8, 2))
     for blocks, fit in ((12, 1), (6, 2), (3, 4), (3, 5), (1, 12), (1, 99), (12, 0.5)):
         monkeypatch.setattr(layers, "BLOCK_BYTES", int(fit * 8 * 8 * 9 * 2 * 4))
-        assert layers._in_blocks(images, kernel, 1, images).shape == (blocks, 12 // blocks, 8, 8, 2)
+        assert layers._in_blocks(images, kernel, layers.Stage(1, ()), images).shape == (blocks, 12 // blocks, 8, 8, 2)
+    monkeypatch.setattr(layers, "BLOCK_BYTES", 8 * 8 * 90 * 4)  # of many features, the outputs are what has to fit
+    assert layers._in_blocks(images, jnp.zeros((3, 3, 2, 45)), layers.Stage(1, ()), images).shape[:2] == (6, 2)
+
+
+ENDS = {
+    "as it is": (),
+    "ReLU, max": (("activation", "relu"), ("pool", "max", 2)),
+    "max, ReLU": (("pool", "max", 2), ("activation", "relu")),
+    "leaky ReLU, soft": (("activation", "leaky_relu"), ("pool", "soft", 2)),
+    "average, GELU": (("pool", "average", 3), ("activation", "gelu")),
+}
+
+
+@pytest.mark.parametrize("features", [4, 16])
+@pytest.mark.parametrize("then", ENDS.values(), ids=ENDS)
+def test_what_follows_a_convolution_is_the_same_block_by_block(then, features, monkeypatch):
+    monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * 9 * 8 * 9 * 3 * 4)
+    images = RNG.normal(size=(6, 9, 8, 3)).astype(np.float32)
+    weights = RNG.normal(size=(3, 3, 3, features)).astype(np.float32)
+    bias = RNG.normal(size=features).astype(np.float32)
+
+    def loss(images, weights, bias, slope, method):
+        out = layers.conv(images, weights, bias, slope, stride=1, padding="same", method=method, then=then)
+        return jnp.sum(jnp.sin(out))
+
+    by_all = jax.grad(loss, argnums=(0, 1, 2, 3))
+    with jax.enable_x64(True):
+        wide = by_all(*(jnp.asarray(a, jnp.float64) for a in (images, weights, bias, 0.1)), "lax")
+        wanted = jax.tree.map(np.asarray, wide)
+    for got, want in zip(by_all(images, weights, bias, jnp.float32(0.1), "blocked"), wanted, strict=True):
+        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+# Height and width, channels, filters, kernel, stride of convolutions in the five studies.
+CONVOLUTIONS = (
+    *((28, 1, 32, 3, 1), (14, 32, 64, 3, 1), (28, 1, 32, 5, 1), (14, 64, 64, 5, 1), (28, 64, 128, 3, 1)),
+    *((28, 1, 10, 2, 1), (28, 1, 20, 3, 1), (28, 1, 32, 4, 1), (28, 1, 32, 7, 1)),
+    *((100, 3, 12, 3, 2), (50, 12, 24, 3, 2), (25, 48, 96, 3, 2), (13, 96, 192, 3, 2)),
+    *((28, 3, 64, 7, 2), (7, 64, 64, 3, 1), (7, 64, 128, 3, 2), (4, 128, 128, 3, 1), (2, 256, 256, 3, 1)),
+)
+
+
+@pytest.mark.parametrize(("size", "channels", "filters", "kernel", "stride"), CONVOLUTIONS)
+def test_no_convolution_is_left_to_the_loops_of_xla(size, channels, filters, kernel, stride):
+    images, weights = jnp.zeros((4, size, size, channels)), jnp.zeros((kernel, kernel, channels, filters))
+
+    def step(_, weights):
+        def loss(images, weights):
+            out = layers.conv(
+                images, weights, stride=stride, padding="same", method="blocked", input_gradient=channels > 3
+            )
+            return jnp.sum(out**2)
+
+        by_images, by_weights = jax.grad(loss, (0, 1))(images, weights)
+        return weights - by_weights - by_images.sum()
+
+    program = jax.jit(lambda weights: jax.lax.fori_loop(0, 2, step, weights)).lower(weights).compile().as_text()
+    computation, left = "", []
+    for line in program.splitlines():
+        computation = line.split()[0] if line.endswith("{") else computation
+        if " convolution(" in line and "fused" not in computation:
+            left.append(line.strip()[:100])
+    assert not left
+
+
+def test_relu_may_wait_for_max_pooling():
+    images, weights = (RNG.normal(size=shape).astype(np.float32) for shape in ((4, 9, 8, 3), (3, 3, 3, 16)))
+
+    def loss(weights, then):
+        out = layers.conv(images, weights, stride=1, padding="same", method="blocked", then=then)
+        return jnp.sum(jnp.sin(out)), out
+
+    grad = jax.grad(loss, has_aux=True)
+    (early, first), (late, last) = grad(weights, ENDS["ReLU, max"]), grad(weights, ENDS["max, ReLU"])
+    assert np.array_equal(first, last)
+    assert np.array_equal(early, late)
 
 
 def test_the_gradient_by_images_is_left_out_when_nobody_asks():

@@ -4,7 +4,22 @@ from flax import linen as nn
 
 from fmnist_jax import layers
 from fmnist_jax.models.mlp import DenseHead
-from fmnist_jax.models.spec import Spec
+from fmnist_jax.models.spec import ConvBlock, Spec
+
+
+def _parts(spec: Spec, block: ConvBlock) -> tuple[tuple[tuple, ...], tuple[tuple, ...]]:
+    """What follows a block's convolution at once, and what waits for the whole batch: batch norm and all after it."""
+    made = {
+        "activation": ("activation", block.activation),
+        "pool": ("pool", block.pool, block.pool_size),
+        "norm": ("norm",),
+    }
+    parts = [made[name] for name in spec.order if getattr(block, name) != "none"]
+    until = parts.index(("norm",)) if ("norm",) in parts else len(parts)
+    at_once, later = parts[:until], parts[until:]
+    if [part[:2] for part in at_once] == [("activation", "relu"), ("pool", "max")]:
+        at_once.reverse()  # the same values and gradients, with a fourth of the ReLUs
+    return tuple(at_once), tuple(later)
 
 
 class CNN(nn.Module):
@@ -17,6 +32,7 @@ class CNN(nn.Module):
         """images [B, H, W, C] float32 -> logits [B, classes]."""
         features = images
         for i, block in enumerate(self.spec.blocks):
+            at_once, later = _parts(self.spec, block)
             features = layers.Conv(
                 block.filters,
                 block.kernel,
@@ -26,14 +42,15 @@ class CNN(nn.Module):
                 self.spec.kernel_init,
                 self.spec.bias_init,
                 input_gradient=i > 0,
+                then=at_once,
                 name=f"conv_{i}",
             )(features, hyper)
-            for part in self.spec.order:
-                if part == "activation":
-                    features = layers.ACTIVATIONS[block.activation](features, hyper.leaky_slope)
-                elif part == "pool":
-                    features = layers.POOLINGS[block.pool](features, block.pool_size)
-                elif block.norm == "batch":
+            for kind, *how in later:
+                if kind == "activation":
+                    features = layers.ACTIVATIONS[how[0]](features, hyper.leaky_slope)
+                elif kind == "pool":
+                    features = layers.POOLINGS[how[0]](features, how[1])
+                else:
                     features = nn.BatchNorm(
                         use_running_average=not train,
                         momentum=hyper.norm_momentum,
