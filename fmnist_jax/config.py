@@ -55,6 +55,7 @@ class ModelConfig:
     dense: tuple = each((128,), number(0, low=1))  # hidden dense layers; the logits come on top
     dense_activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
     dense_dropout: tuple = each((), number(0.0, low=0, high=1))
+    logits_activation: str = choice("none", layers.ACTIVATIONS)  # of the last layer, before the loss
     leaky_slope: float = number(0.01)
     norm_momentum: float = number(0.99, low=0, high=1)
     norm_epsilon: float = number(1e-3, above=0)
@@ -445,7 +446,7 @@ def check_read(experiment: Experiment) -> None:
         refuse(["train.carry_over"], "folds is 1")
     conv_activations = model.activation if model.family == "cnn" else ()
     dense_activations = model.dense_activation if model.dense else ()
-    if not any("leaky" in a for a in (*conv_activations, *dense_activations)):
+    if not any("leaky" in a for a in (*conv_activations, *dense_activations, model.logits_activation)):
         refuse(["model.leaky_slope"], "no activation is leaky_relu")
     if model.family == "mlp" or "batch" not in model.norm:
         refuse(["model.norm_momentum", "model.norm_epsilon"], "no layer has batch norm")

@@ -154,6 +154,7 @@ def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.S
         bias_init=model.bias_init,
         conv_method=conv_method,
         bridge=model.bridge,
+        logits_activation=model.logits_activation,
     )
 
 

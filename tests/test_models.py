@@ -64,6 +64,18 @@ def test_layer_shapes_of_alexander():
     assert models.forward_flops(static.model, (28, 28, 1)) == 2 * (225_792 + 3_612_672 + 401_408 + 1280)
 
 
+def test_an_activation_of_the_logits_comes_last():
+    plain, hyper = resolved(tiny(model__norm=("none",)))
+    relu, _ = resolved(tiny(model__norm=("none",), model__logits_activation="relu"))
+    images = np.random.default_rng(0).normal(size=(5, *plain.image_shape)).astype(np.float32)
+    params = train.make_train(plain).init(np.uint32(0), hyper).params
+    logits, cut = (
+        models.CNN(static.model).apply({"params": params}, images, hyper, train=False) for static in (plain, relu)
+    )
+    assert (logits < 0).any()
+    assert np.array_equal(cut, np.maximum(logits, 0))
+
+
 BRIDGED = {"model__filters": (3, 5), "model__bridge": 2, "model__dense": (7,), "model__norm": ("none",)}
 
 

@@ -7,7 +7,7 @@ from fmnist_jax.models.spec import Spec
 
 
 class DenseHead(nn.Module):
-    """Hidden dense layers with activation and dropout, then the logits."""
+    """Hidden dense layers with activation and dropout, then the logits, with an activation where one is asked for."""
 
     spec: Spec
 
@@ -21,7 +21,8 @@ class DenseHead(nn.Module):
             if train and layer.dropout:
                 features = layers.dropout(self.make_rng("dropout"), features, hyper.dense_dropout[i])
         self.sow("activities", "features", features)  # for whoever asks, as fmnist_jax.activities does; else nothing
-        return layers.Dense(self.spec.classes, **inits, name="logits")(features, hyper)
+        logits = layers.Dense(self.spec.classes, **inits, name="logits")(features, hyper)
+        return layers.ACTIVATIONS[self.spec.logits_activation](logits, hyper.leaky_slope)
 
 
 class MLP(nn.Module):

@@ -46,6 +46,7 @@ class Spec:
     bias_init: str
     conv_method: str
     bridge: int = 0  # channels of the map that a dense layer makes of the first block's; 0: there is none
+    logits_activation: str = "none"
 
 
 # The four stages of ResNet-18, of two basic blocks each: filters, and the stride of the first block (He et al. 2016,
