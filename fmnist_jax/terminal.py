@@ -67,7 +67,7 @@ class Live:
         self._finished: set[str] = set()
         self._names = {arm: arm for arm in arms}
         self._group, self._groups, self._done, self._share = 0, 1, 0.0, 1.0
-        self._started, self._started_at = 0.0, time.monotonic()
+        self._started, self._started_at = None, time.monotonic()  # what was done before, and when this began
 
     def __enter__(self):
         if self._live:
@@ -80,8 +80,7 @@ class Live:
 
     def of_study(self, group: int, groups: int, done: float, share: float) -> None:
         """Which group is next, and its and the finished ones' share of the study's work."""
-        if not self._group and not self._done:
-            self._started = done
+        self._started = done if self._started is None else self._started
         self._group, self._groups, self._done, self._share = group, groups, done, share
 
     def called(self, names: dict[str, str]) -> None:
@@ -142,7 +141,7 @@ class Live:
             return f"{self.name}  {line}"
         done = self._done + self._share * progress.step / max(1, progress.total_steps)
         head = f"group {self._group + 1}/{self._groups}  {100 * done:.0f}% of the study"
-        if done > self._started and progress.step:
+        if self._started is not None and done > self._started and progress.step:
             seconds = time.monotonic() - self._started_at
             head += f", {duration(seconds * (1 - done) / (done - self._started))} left"
         return f"{head}  {line}"

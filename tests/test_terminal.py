@@ -1,0 +1,21 @@
+"""What the terminal says while a study trains."""
+
+import io
+
+from rich.console import Console
+
+from fmnist_jax import terminal
+
+
+def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    live = terminal.Live(Console(file=io.StringIO()), "study", ["a"])
+    live.of_study(0, 2, 0.0, 0.5)
+    now = 100.0
+    live.of_study(1, 2, 0.5, 0.5)
+    assert "group 2/2  60% of the study, 1 min 07 s left" in live._line(terminal.Progress(1, 10, 10, 1, step=2))
+    resumed = terminal.Live(Console(file=io.StringIO()), "study", ["a"])
+    resumed.of_study(1, 2, 0.5, 0.5)  # what was done before took none of this process's time
+    now = 200.0
+    assert "75% of the study, 1 min 40 s left" in resumed._line(terminal.Progress(1, 10, 10, 1, step=5))
