@@ -5,8 +5,9 @@ Source: Blagg 2020, "Systematic Approach to Convolutional Neural Network Hyper-P
     are of cross-entropy); by name alone, of its future work, schedules, order, epochs.
 Command: python -m fmnist_jax.main --config=configs/blagg.py   (blagg.py:quick, blagg.py:full, blagg.py:as_published)
     Fruits-360 is looked for as fruits-360/ where the other data are, or in --config.dataset.data_dir=DIR.
-Cost: see docs/replication.md.
-Expect: see docs/replication.md.
+Cost: 300 runs at 50 x 50 pixels in 32 minutes on two cores with other work beside; :quick in 3 min 30 s.
+Expect: test accuracy by learning rate 72, 90, 92, 92 and 80% (0.0001 to 0.01; n 5, over filters and losses), 4 of its 5
+    claims replicated: docs/replication.md.
 """
 
 from fmnist_jax import claims, exhibits, sweep

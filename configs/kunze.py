@@ -5,8 +5,10 @@ Source: Kunze, Pütz and Ginter 2019, "Fashion MNIST" (MIRI-KMLMM, UPC Barcelona
     outputs (the same with a ReLU on the outputs too, as its text may be read), sizes (Figure 10), classical (its
     comparison with other classifiers); by name alone, of its future work, augmentation and deeper.
 Command: python -m fmnist_jax.main --config=configs/kunze.py   (kunze.py:quick, kunze.py:full, kunze.py:units,quick ...)
-Cost: see docs/replication.md.
-Expect: see docs/replication.md.
+Cost: 400 runs of 15,000 and 10,000 steps in 1 h 16 min, and half an hour for the classical classifiers, on two cores
+    with other work beside; :quick in 4 min 30 s.
+Expect: validation accuracy 72, 77, 80, 85, 86 and 87% with 3, 4, 5, 10, 20 and 50 units (n 10; standard deviations 6 to
+    0.3 points), CNNs from 83 to 88% (n 5); 4 of its 16 claims replicated, 10 not: docs/replication.md.
 """
 
 from fmnist_jax import claims, exhibits, sweep
