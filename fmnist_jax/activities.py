@@ -1,8 +1,8 @@
 """How alike the units of a network's last two layers respond: Pearson correlations of their activities over images.
 
-"features" enter the last dense layer, "logits" leave it. A unit that gives every image the same has no correlation:
-its row and column are NaN, and no mean or deviation counts them. A layer of more than MOST_UNITS units is measured at
-SUBSET of them, drawn by a fixed seed, the same in every run; which is in the file.
+"features" enter the last dense layer, "logits" are what the network gives. A unit that gives every image the same has
+no correlation: its row and column are NaN, and no mean or deviation counts them. A layer of more than MOST_UNITS units
+is measured at SUBSET of them, drawn by a fixed seed, the same in every run; which is in the file.
 """
 
 from collections.abc import Callable, Container, Iterable
@@ -122,7 +122,7 @@ def of_arm(
     seeds flattens what one run has; for a picture of one network, ask for one run.
 
     Args:
-      places: groups, and what the arm is called there, as `groups.tested` gives them.
+      places: groups, and what the arm is called there, as `places.tested` gives them.
       wanted: the (seed, fold) of the runs that count; by default all.
     """
     sums: dict[str, np.ndarray] = {}

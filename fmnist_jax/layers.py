@@ -103,7 +103,7 @@ def _in_library(shape: Sequence[int]) -> bool:
     Measured, jax 0.10.2: of fewer features, and always of small images, it does not, and its own loops are up to 60
     times slower.
     """
-    return shape[1] * shape[2] >= 49 and shape[3] >= 16
+    return shape[1] * shape[2] >= 49 and shape[3] > 16
 
 
 def _forward(stage: Stage, images, kernel):
@@ -130,15 +130,18 @@ def _blocked_backward(stage, kept, grads):
     images, kernel, bias, slope, finished = kept
     size = kernel.shape[0]
     # The transpose of a convolution of stride 1 is the convolution with the kernel turned round. Turned out here, the
-    # loop has it as an array; inside, XLA would fold it into a convolution that no library takes.
+    # loop has it as an array; inside, XLA would fold it into a convolution that no library takes. Nor does the library
+    # take one that is padded by as much as the kernel reaches, as after "valid", or after a pooling with a ragged edge,
+    # whose zeros XLA folds into the padding.
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     opposite = tuple((size - 1 - before, size - 1 - after) for before, after in stage.space)
-    turnable = stage.stride == 1 and all(n >= 0 for side in opposite for n in side)
+    turnable = stage.stride == 1 and all(0 <= n < max(size - 1, 1) for side in opposite for n in side)
 
     def by_images(block, block_grads):
         if not stage.input_gradient:
             return jnp.zeros_like(block)
-        if turnable and _in_library(block.shape) and _in_library(block_grads.shape):
+        ragged = any(n % part[2] for part in stage.then if part[0] == "pool" for n in block_grads.shape[1:3])
+        if turnable and not ragged and _in_library(block.shape) and _in_library(block_grads.shape):
             return _lax_conv(block_grads, turned, 1, opposite)
         return jax.vjp(lambda block: stage.product(block, kernel), block)[1](block_grads)[0]
 
@@ -303,14 +306,14 @@ def _soft_pool_forward(images, size):
     powers = [jnp.exp(view - largest) for view in views]
     total = sum(powers)
     pooled = sum(power * view for power, view in zip(powers, views, strict=True)) / total
-    return pooled, (images, pooled, largest + jnp.log(total))
+    return pooled, (images, pooled, largest, 1 / total)
 
 
 def _soft_pool_backward(size, kept, grads):
-    images, pooled, log_total = kept
+    images, pooled, largest, share = kept
     batch, out_h, out_w, channels = grads.shape
     windows = images[:, : out_h * size, : out_w * size].reshape(batch, out_h, size, out_w, size, channels)
-    weights = jnp.exp(windows - _to_windows(log_total))
+    weights = jnp.exp(windows - _to_windows(largest)) * _to_windows(share)
     return (_from_windows(_to_windows(grads) * weights * (1 + windows - _to_windows(pooled)), images.shape),)
 
 

@@ -1,4 +1,4 @@
-"""A workdir's results: read back as tidy tables at any time, asked, plotted, and written out for others.
+"""A workdir's results: asked, plotted, and written out for others.
 
 results = fmnist_jax.run(config)      # or results.Results.load("runs/my_study")
 results.table                         # a row a run

@@ -72,7 +72,7 @@ class _Session:
 
     def run(self) -> None:
         state, step = self._restore()
-        self.first_step = step
+        self.first_step = self.progress.first_step = step
         self.ready_at, self.counted_from = time.perf_counter(), None
         self.live.update(self.progress)
         # Without a checkpoint no row stays, not even one of step 0, where runs that are not trained have theirs.

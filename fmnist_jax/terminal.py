@@ -29,6 +29,7 @@ class Progress:
     steps_per_epoch: int
     batch_size: int
     step: int = 0
+    first_step: int = 0  # from which this process went on
     images_per_second: float = math.nan
     validation: str = ""
 
@@ -80,7 +81,6 @@ class Live:
 
     def of_study(self, group: int, groups: int, done: float, share: float) -> None:
         """Which group is next, and its and the finished ones' share of the study's work."""
-        self._started = done if self._started is None else self._started
         self._group, self._groups, self._done, self._share = group, groups, done, share
 
     def called(self, names: dict[str, str]) -> None:
@@ -141,7 +141,9 @@ class Live:
             return f"{self.name}  {line}"
         done = self._done + self._share * progress.step / max(1, progress.total_steps)
         head = f"group {self._group + 1}/{self._groups}  {100 * done:.0f}% of the study"
-        if self._started is not None and done > self._started and progress.step:
+        if self._started is None:  # what was done before this process took none of its time
+            self._started = self._done + self._share * progress.first_step / max(1, progress.total_steps)
+        if done > self._started and progress.step:
             seconds = time.monotonic() - self._started_at
             head += f", {duration(seconds * (1 - done) / (done - self._started))} left"
         return f"{head}  {line}"

@@ -12,6 +12,7 @@ def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
     live = terminal.Live(Console(file=io.StringIO()), "study", ["a"])
     live.of_study(0, 2, 0.0, 0.5)
+    live._line(terminal.Progress(1, 10, 10, 1, step=1))
     now = 100.0
     live.of_study(1, 2, 0.5, 0.5)
     assert "group 2/2  60% of the study, 1 min 07 s left" in live._line(terminal.Progress(1, 10, 10, 1, step=2))
@@ -19,3 +20,9 @@ def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
     resumed.of_study(1, 2, 0.5, 0.5)  # what was done before took none of this process's time
     now = 200.0
     assert "75% of the study, 1 min 40 s left" in resumed._line(terminal.Progress(1, 10, 10, 1, step=5))
+    within = terminal.Live(Console(file=io.StringIO()), "study", ["a"])
+    within.of_study(0, 2, 0.0, 0.5)  # a group that goes on from 8 of its 10 steps
+    now = 200.0
+    within._line(terminal.Progress(1, 10, 10, 1, step=8, first_step=8))
+    now = 210.0
+    assert "45% of the study, 1 min 50 s left" in within._line(terminal.Progress(1, 10, 10, 1, step=9, first_step=8))

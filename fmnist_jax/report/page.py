@@ -254,7 +254,7 @@ def _class(study, label) -> str:
 
 
 def reproduce(facts: dict) -> dict:
-    """Command, environment and config, from `Study.facts` as `results.read` makes them; any other fact is listed."""
+    """Command, environment and config, from `Study.facts` as `reading.read` makes them; any other fact is listed."""
     packages = {**facts.get("packages", {}), **facts.get("versions", {})}
     rows = [(_named(key), _fact(key, value)) for key, value in facts.items() if key not in PLACED]
     if packages:
