@@ -1,12 +1,12 @@
 """How many hidden units, and filters of what size, does a small net need; and does it hang on its first weights?
 
 Source: Kunze, Pütz and Ginter 2019, "Fashion MNIST" (MIRI-KMLMM, UPC Barcelona). Parts: units (Figures 6 to 8), crash
-    (800 units at 1e-3), init (the initial deviation, 0.5 in the paper, on the other axis), filters (Figure 9),
-    outputs (the same with a ReLU on the outputs too, as its text may be read), sizes (Figure 10), classical (its
-    comparison with other classifiers); by name alone, of its future work, augmentation and deeper.
+    (800 units at 1e-3), outputs (both again with a ReLU on the outputs too, as its text may be read), init (the initial
+    deviation, 0.5 in the paper, on the other axis), filters (Figure 9), sizes (Figure 10), classical (its comparison
+    with other classifiers); by name alone, of its future work, augmentation and deeper.
 Command: python -m fmnist_jax.main --config=configs/kunze.py   (kunze.py:quick, kunze.py:full, kunze.py:units,quick ...)
 Cost: 400 runs of 15,000 and 10,000 steps in 1 h 16 min, and half an hour for the classical classifiers, on two cores
-    with other work beside; :quick in 4 min 30 s.
+    with other work beside.
 Expect: validation accuracy 72, 77, 80, 85, 86 and 87% with 3, 4, 5, 10, 20 and 50 units (n 10; standard deviations 6 to
     0.3 points), CNNs from 83 to 88% (n 5); 4 of its 16 claims replicated, 10 not: docs/replication.md.
 """
@@ -382,6 +382,15 @@ CLAIMS = {
 
 LINES = [exhibits.line(str(n), {"dense": n}) for n in UNITS]
 STEPS = {"x": "step"}
+ACCURACY = exhibits.panel("validation accuracy", "validation_accuracy", unit="share")
+BY_UNITS = {
+    "factor": "dense",
+    "metric": "validation_accuracy",
+    "unit": "share",
+    "log": True,
+    "x_label": "hidden units",
+    "y_label": "validation accuracy",
+}
 
 
 def _variants(topic):
@@ -404,7 +413,7 @@ EXHIBITS = {
             "figure_6",
             "Accuracy after each 50 training steps on the validation set for different number of hidden units",
             lines=LINES,
-            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            panels=[ACCURACY],
             where=PAPER,
             source="Figure 6",
             **STEPS,
@@ -421,13 +430,8 @@ EXHIBITS = {
         exhibits.against(
             "figure_8",
             "Final accuracy on the validation set in dependence of the number of nodes",
-            factor="dense",
             lines=[exhibits.line("ours", paper=IN_TEXT)],
-            metric="validation_accuracy",
-            unit="share",
-            log=True,
-            x_label="hidden units",
-            y_label="validation accuracy",
+            **BY_UNITS,
             where=PAPER,
             source="Figure 8",
             note="The paper's points are those that its text gives.",
@@ -457,23 +461,18 @@ EXHIBITS = {
                 *(exhibits.line(f"{n} units", {"part": "outputs", "dense": n}) for n in UNITS),
                 exhibits.line("800 units, 1e-3", {"part": "outputs-crash"}),
             ],
-            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            panels=[ACCURACY],
             source="Figure 6, with the text's other reading",
             **STEPS,
         ),
         exhibits.against(
             "figure_8_outputs",
             "Figure 8 again, with a ReLU on the outputs too",
-            factor="dense",
             lines=[
                 exhibits.line("ReLU on the outputs too", {"part": "outputs"}, paper=IN_TEXT),
                 exhibits.line("ReLU on the hidden units alone", PAPER),
             ],
-            metric="validation_accuracy",
-            unit="share",
-            log=True,
-            x_label="hidden units",
-            y_label="validation accuracy",
+            **BY_UNITS,
             source="Figure 8, with the text's other reading",
         ),
     ),
@@ -481,15 +480,10 @@ EXHIBITS = {
         exhibits.against(
             "initial_deviation",
             "The same, for three standard deviations of the initial weights",
-            factor="dense",
             lines=[
                 exhibits.line(f"{s:g}" + (" (the paper's)" if s == 0.5 else ""), {"init_stddev": s}) for s in STDDEVS
             ],
-            metric="validation_accuracy",
-            unit="share",
-            log=True,
-            x_label="hidden units",
-            y_label="validation accuracy",
+            **BY_UNITS,
             where={"part": "dense", "dense": list(WIDTHS)},
             source="Initial deviation, beside the paper",
         ),
@@ -507,7 +501,7 @@ EXHIBITS = {
             "figure_9",
             "Accuracy after each 50 training steps on the validation set for different number of filters",
             lines=[exhibits.line(str(n), {"filters": n}) for n in FILTERS],
-            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            panels=[ACCURACY],
             where={"part": "cnn", "kernel": 3},
             source="Figure 9",
             **STEPS,
@@ -518,7 +512,7 @@ EXHIBITS = {
             "figure_10",
             "Accuracy after each 50 training steps on the validation set for different size of the filters",
             lines=[exhibits.line(f"{n} x {n}", {"kernel": n}) for n in SIZES],
-            panels=[exhibits.panel("validation accuracy", "validation_accuracy", unit="share")],
+            panels=[ACCURACY],
             where={"part": "cnn", "filters": 32},
             source="Figure 10",
             note="The number of filters was 32 in all runs.",

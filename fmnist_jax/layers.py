@@ -1,4 +1,4 @@
-"""Convolution, pooling, dropout and activations that stay fast and traceable inside a population of runs.
+"""Convolution, dense layers, dropout and activations that stay fast and traceable inside a population of runs.
 
 `vmap` over weights turns `lax.conv` into a grouped convolution, which is slow (jax#12868, #26568): there it is
 patches (slices and a concatenate) and one matrix product. Mapped on a CPU it goes by blocks of images that stay in the
@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import lax
 
 from fmnist_jax import init
+from fmnist_jax.pooling import POOLINGS
 
 # Patches of a block of images: about one core's L2. Measured with benchmarks/throughput.py on two cores of 1 MiB each.
 BLOCK_BYTES = 2**20
@@ -61,6 +62,11 @@ class Stage:
     input_gradient: bool = True
     then: tuple[tuple, ...] = ()  # ("activation", name) and ("pool", name, size), in order
 
+    def out(self, images, kernel: int) -> tuple[int, int]:
+        """Height and width of the convolution of images [B, H, W, C]."""
+        sizes = zip(images.shape[1:3], self.space, strict=True)
+        return tuple((n + before + after - kernel) // self.stride + 1 for n, (before, after) in sizes)
+
     def product(self, images, kernel):
         """images [B, H, W, C] -> [B, H', W', F] as one matrix product."""
         return patches(images, kernel.shape[0], self.stride, self.space) @ kernel.reshape(-1, kernel.shape[3])
@@ -68,9 +74,15 @@ class Stage:
     def finish(self, features, bias, slope):
         """What follows the convolution; bias [F], or None."""
         features = features if bias is None else features + bias
-        for kind, name, *size in self.then:
-            features = ACTIVATIONS[name](features, slope) if kind == "activation" else POOLINGS[name](features, *size)
+        for part in self.then:
+            features = apply(part, features, slope)
         return features
+
+
+def apply(part: tuple, features, slope):
+    """An activation or a pooling, as Stage names them, of features [B, H, W, F]."""
+    kind, name, *size = part
+    return ACTIVATIONS[name](features, slope) if kind == "activation" else POOLINGS[name](features, *size)
 
 
 def conv(images, kernel, bias=None, slope=0.0, *, stride: int, padding: str | int, method: str, **more):
@@ -107,8 +119,9 @@ def _in_library(shape: Sequence[int]) -> bool:
 
 
 def _forward(stage: Stage, images, kernel):
-    shape = jax.eval_shape(stage.product, images, kernel).shape
-    return _lax_conv(images, kernel, stage.stride, stage.space) if _in_library(shape) else stage.product(images, kernel)
+    if _in_library((len(images), *stage.out(images, kernel.shape[0]), kernel.shape[3])):
+        return _lax_conv(images, kernel, stage.stride, stage.space)
+    return stage.product(images, kernel)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -135,13 +148,13 @@ def _blocked_backward(stage, kept, grads):
     # whose zeros XLA folds into the padding.
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
     opposite = tuple((size - 1 - before, size - 1 - after) for before, after in stage.space)
-    turnable = stage.stride == 1 and all(0 <= n < max(size - 1, 1) for side in opposite for n in side)
+    ragged = any(n % part[2] for part in stage.then if part[0] == "pool" for n in stage.out(images, size))
+    turnable = stage.stride == 1 and not ragged and all(0 <= n < max(size - 1, 1) for side in opposite for n in side)
 
     def by_images(block, block_grads):
         if not stage.input_gradient:
             return jnp.zeros_like(block)
-        ragged = any(n % part[2] for part in stage.then if part[0] == "pool" for n in block_grads.shape[1:3])
-        if turnable and not ragged and _in_library(block.shape) and _in_library(block_grads.shape):
+        if turnable and _in_library(block.shape) and _in_library(block_grads.shape):
             return _lax_conv(block_grads, turned, 1, opposite)
         return jax.vjp(lambda block: stage.product(block, kernel), block)[1](block_grads)[0]
 
@@ -232,95 +245,6 @@ def _weights(layer, shape: Sequence[int], hyper):
     kernel = layer.param("kernel", lambda key: draw(key).T if len(shape) == 2 else draw(key))
     bias = layer.param("bias", lambda key: init.bias(layer.bias_init, key, (shape[-1],), fan_in, **scales))
     return kernel, bias
-
-
-def _windows(images, size: int):
-    """The strided views whose element-wise reduction is a pooling; a ragged edge is cut, as Keras and PyTorch do."""
-    _, height, width, _ = images.shape
-    out_h, out_w = height // size * size, width // size * size
-    return [images[:, i:out_h:size, j:out_w:size] for i in range(size) for j in range(size)]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool(images, size: int):
-    """Largest of each size x size window: [B, H, W, C] -> [B, H // size, W // size, C].
-
-    Its gradient goes to the first largest of a window, as in PyTorch; JAX's own would share it among equals, which
-    costs two more passes over the images.
-    """
-    return functools.reduce(jnp.maximum, _windows(images, size))
-
-
-def _place_type(size: int):
-    return jnp.int8 if size * size <= 127 else jnp.int32
-
-
-def _max_pool_forward(images, size):
-    views, largest = _windows(images, size), max_pool(images, size)
-    where = jnp.full(largest.shape, len(views) - 1, _place_type(size))
-    for i in reversed(range(len(views) - 1)):
-        where = jnp.where(views[i] == largest, where.dtype.type(i), where)
-    return largest, (where, images.shape)
-
-
-def _max_pool_backward(size, kept, grads):
-    where, shape = kept
-    place = jnp.arange(size * size, dtype=where.dtype).reshape(1, 1, size, 1, size, 1)
-    spread = jnp.where(_to_windows(where) == place, _to_windows(grads), 0)
-    return (_from_windows(spread, shape),)
-
-
-def _to_windows(pooled):
-    """[B, H', W', C] -> [B, H', 1, W', 1, C], to meet each place of its window."""
-    return pooled[:, :, None, :, None]
-
-
-def _from_windows(values, shape: tuple):
-    """[B, H', size, W', size, C] -> images of `shape`, 0 on the ragged edge that no window has."""
-    batch, out_h, size, out_w, _, channels = values.shape
-    images = values.reshape(batch, out_h * size, out_w * size, channels)
-    return jnp.pad(images, ((0, 0), (0, shape[1] - out_h * size), (0, shape[2] - out_w * size), (0, 0)))
-
-
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def average_pool(images, size: int):
-    """Mean of each size x size window: [B, H, W, C] -> [B, H // size, W // size, C]."""
-    return sum(_windows(images, size)) / (size * size)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def soft_pool(images, size: int):
-    """Softmax-weighted sum of each window (Stergiou et al. 2021, SoftPool, formulas 1-3).
-
-    w_i = exp(a_i) / sum_j exp(a_j); the output is y = sum_i w_i a_i. Its gradient by a_i is w_i (1 + a_i - y), computed
-    at once for all places of a window: JAX's own, through strided views, makes a whole net four times slower.
-    """
-    return _soft_pool_forward(images, size)[0]
-
-
-def _soft_pool_forward(images, size):
-    views = _windows(images, size)
-    largest = functools.reduce(jnp.maximum, views)  # less it, no power overflows
-    powers = [jnp.exp(view - largest) for view in views]
-    total = sum(powers)
-    pooled = sum(power * view for power, view in zip(powers, views, strict=True)) / total
-    return pooled, (images, pooled, largest, 1 / total)
-
-
-def _soft_pool_backward(size, kept, grads):
-    images, pooled, largest, share = kept
-    batch, out_h, out_w, channels = grads.shape
-    windows = images[:, : out_h * size, : out_w * size].reshape(batch, out_h, size, out_w, size, channels)
-    weights = jnp.exp(windows - _to_windows(largest)) * _to_windows(share)
-    return (_from_windows(_to_windows(grads) * weights * (1 + windows - _to_windows(pooled)), images.shape),)
-
-
-soft_pool.defvjp(_soft_pool_forward, _soft_pool_backward)
-
-
-POOLINGS = {"max": max_pool, "average": average_pool, "soft": soft_pool, "none": lambda images, size: images}
 
 
 ACTIVATIONS = {

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich import box
 from rich.console import Console
@@ -140,15 +141,15 @@ def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.E
     cold = _Trial(part, dataset, checked)
     population.forget_programs()  # what the study will do: trace, and find the program in the cache
     warm = _Trial(part, dataset, checked)
-    step, evaluation = warm.time_step(), warm.time_evaluation()
+    step, look = warm.time_step(), warm.time_evaluation()
     scale = len(group.runs) / width
     shared = devices if jax.default_backend() == "cpu" else width  # an accelerator takes as long for a run as for many
     timed = timing.estimate(len({(run.arm, run.seed) for run in group.runs}), checked, step * shared / width)
     evaluations = max(1, -(-(static.total_steps - done) // static.eval_every))
-    share = len(dataset.test_labels) / max(1, group.split.validation.shape[1])
-    share = share if checked.evaluation.test == "all" else 0
+    images = evaluations * group.split.validation.shape[1]
+    images += len(dataset.test_labels) if checked.evaluation.test == "all" else 0
     seconds = warm.compile_seconds + PER_GROUP_SECONDS
-    seconds += scale * ((static.total_steps - done) * step + (evaluations + share) * evaluation)
+    seconds += scale * ((static.total_steps - done) * step + images * look)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peak += (len(group.runs) - width) * memory.of_run(static, _first(group.hyper))
     return Estimate(
@@ -171,26 +172,31 @@ class _Trial:
         self.runs = programs.population_of(group.static, len(group.runs), checked)
         images = programs.images_of(self.runs, dataset, checked)
         self.inputs = programs.inputs_of(self.runs, group, dataset, images)
-        self.validated = group.split.validation.shape[1] > 0
+        self.looked_at = self.inputs.validation, self.inputs.validation_size
+        if not group.split.validation.shape[1]:  # then test images are looked at, which take as long
+            count = min(len(dataset.test_labels), group.split.train.shape[1])
+            self.looked_at = (
+                self.inputs.train.map(lambda part: part[..., :count]),
+                self.inputs.train_size.map(lambda part: jnp.minimum(part, count)),
+            )
         self.trained = group.static.total_steps > 0
         state = self.runs.init(self.inputs)
         self.state = self._closed(self.runs.segment(state, self.inputs, 0, 1) if self.trained else state)
-        jax.block_until_ready(self.state.parts)
         self.compile_seconds = self.runs.compile_seconds
 
     def _closed(self, state):
-        sums, inputs = None, self.inputs
-        if self.validated:
-            split = inputs.validation, inputs.validation_size
-            sums = self.runs.evaluate(state, inputs.hyper, inputs.images, inputs.labels, *split)[0]
-            jax.block_until_ready(sums.parts)
-        return self.runs.close_segment(state, inputs, sums)
+        inputs = self.inputs
+        sums = self.runs.evaluate(state, inputs.hyper, inputs.images, inputs.labels, *self.looked_at)[0]
+        jax.block_until_ready(sums.parts)
+        closed = self.runs.close_segment(state, inputs, sums)
+        jax.block_until_ready(closed.parts)
+        return closed
 
     def time_evaluation(self) -> float:
-        """Seconds of one evaluation of all runs."""
+        """Seconds of evaluating all runs, an image."""
         start = time.perf_counter()
-        jax.block_until_ready(self._closed(self.state).parts)
-        return time.perf_counter() - start
+        self._closed(self.state)
+        return (time.perf_counter() - start) / self.looked_at[0].parts[0].shape[-1]
 
     def time_step(self) -> float:
         """Median seconds of a step of all runs, dispatched many at once as the study does, within an epoch; or 0."""

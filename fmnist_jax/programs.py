@@ -42,6 +42,7 @@ def population_of(static: experiment.Static, runs: int, settings: config.Experim
 
 
 def seeds_of(group: Group) -> np.ndarray:
+    """[R] uint32."""
     return np.array([run.seed for run in group.runs], np.uint32)
 
 

@@ -274,12 +274,12 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
 
 
 LEAVES = (
-    *("errors", "fields", "signals", "init", "layers", "losses", "metrics", "schedules", "optim", "augment"),
+    *("errors", "fields", "signals", "init", "layers", "losses", "metrics", "schedules", "optim", "augment", "pooling"),
     *("stats", "streaming", "sweep", "tidy"),
 )
 MAY_IMPORT = {
     **{leaf: {"errors"} for leaf in LEAVES},
-    "layers": {"init"},
+    "layers": {"init", "pooling"},
     "config": set(LEAVES),
     "arms": {"config", *LEAVES},
     "data": {"errors", "writers"},

@@ -1,12 +1,13 @@
 """A plan says what a study will take, and leaves nothing behind."""
 
 import io
+import time
 
 import pytest
 from helpers import mlp
 from rich.console import Console
 
-from fmnist_jax import config, plan, study, sweep
+from fmnist_jax import arms, config, groups, plan, study, sweep
 from fmnist_jax.errors import UserError
 
 WIDTHS = sweep.product({"model.dense": ((3,), (6,)), "loss.smoothing": (0.0, 0.1)})
@@ -51,3 +52,16 @@ def test_a_longer_study_takes_longer(tmp_path):
 def test_a_plan_refuses_what_the_study_would(tmp_path):
     with pytest.raises(UserError, match="train.batch_size=5000"):
         show(mlp(train__batch_size=5000), tmp_path)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5])
+def test_the_test_set_is_timed_an_image(fraction):
+    c = config.parse(mlp(seeds=1, dataset__name="synthetic:60000", dataset__validation_fraction=fraction))
+    workshop = groups.Workshop(c)
+    group = workshop.group("g", [workshop.prepare(arm) for arm in arms.arms_of(c)], [(0, 0, 0)])
+    trial = plan._Trial(group, workshop.dataset(group.source), c)
+    looked_at = trial.looked_at[0].parts[0].shape[-1]
+    assert looked_at == (30_000 if fraction else len(workshop.dataset(group.source).test_labels))
+    start = time.perf_counter()
+    per_image = trial.time_evaluation()
+    assert 0 < per_image * looked_at <= time.perf_counter() - start

@@ -6,16 +6,18 @@ from fmnist_jax import layers
 from fmnist_jax.models.mlp import DenseHead
 from fmnist_jax.models.spec import ConvBlock, Spec
 
+NORM = ("norm",)
+
 
 def _parts(spec: Spec, block: ConvBlock) -> tuple[tuple[tuple, ...], tuple[tuple, ...]]:
     """What follows a block's convolution at once, and what waits for the whole batch: batch norm and all after it."""
     made = {
         "activation": ("activation", block.activation),
         "pool": ("pool", block.pool, block.pool_size),
-        "norm": ("norm",),
+        "norm": NORM,
     }
     parts = [made[name] for name in spec.order if getattr(block, name) != "none"]
-    until = parts.index(("norm",)) if ("norm",) in parts else len(parts)
+    until = parts.index(NORM) if NORM in parts else len(parts)
     at_once, later = parts[:until], parts[until:]
     if [part[:2] for part in at_once] == [("activation", "relu"), ("pool", "max")]:
         at_once.reverse()  # the same values and gradients, with a fourth of the ReLUs
@@ -45,11 +47,9 @@ class CNN(nn.Module):
                 then=at_once,
                 name=f"conv_{i}",
             )(features, hyper)
-            for kind, *how in later:
-                if kind == "activation":
-                    features = layers.ACTIVATIONS[how[0]](features, hyper.leaky_slope)
-                elif kind == "pool":
-                    features = layers.POOLINGS[how[0]](features, how[1])
+            for part in later:
+                if part != NORM:
+                    features = layers.apply(part, features, hyper.leaky_slope)
                 else:
                     features = nn.BatchNorm(
                         use_running_average=not train,
