@@ -65,6 +65,7 @@ class Live:
         self._drawn_at = -math.inf
         self._validation = ""
         self._latest: dict[tuple, tuple[float, float]] = {}  # run -> epoch, accuracy
+        self._seen = "training"  # where the accuracy is measured
         self._finished: set[str] = set()
         self._names = {arm: arm for arm in arms}
         self._group, self._groups, self._done, self._share = 0, 1, 0.0, 1.0
@@ -99,6 +100,7 @@ class Live:
             arm = self._names.get(row["arm"])
             if arm not in self.arms:
                 continue  # of an arm that the sweep has no longer
+            self._seen = "validation" if "validation_accuracy" in row else "training"
             accuracy = row.get("validation_accuracy", row.get("train_accuracy"))
             if row["diverged_at"] is None and accuracy is not None:
                 self._latest[arm, row["seed"], row["fold"]] = row["epoch"], accuracy
@@ -136,7 +138,7 @@ class Live:
         line = progress.line()
         if len(self.arms) > 1 and self._latest and not self._live:  # else the table says so
             arm, at, _ = self.means(1)[0]
-            line += f"  best so far {arm} {_percent(at.mean)}%"
+            line += f"  best {self._seen} accuracy so far {arm} {_percent(at.mean)}%"
         if self._groups == 1:
             return f"{self.name}  {line}"
         done = self._done + self._share * progress.step / max(1, progress.total_steps)
@@ -165,7 +167,7 @@ class Live:
     def _table(self) -> Table:
         table = Table(title=self.name, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("arm, best so far first", overflow="ellipsis", no_wrap=True)
-        for heading in ("runs", "accuracy, %", "95% interval", "epoch"):
+        for heading in ("runs", f"{self._seen} accuracy, %", "95% interval", "epoch"):
             table.add_column(heading, justify="right", no_wrap=True)
         shown = self.means()
         for arm, at, epoch in shown:

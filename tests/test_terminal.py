@@ -26,3 +26,15 @@ def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
     within._line(terminal.Progress(1, 10, 10, 1, step=8, first_step=8))
     now = 210.0
     assert "45% of the study, 1 min 50 s left" in within._line(terminal.Progress(1, 10, 10, 1, step=9, first_step=8))
+
+
+def test_the_accuracy_so_far_says_where_it_is_measured():
+    live = terminal.Live(Console(file=io.StringIO()), "study", {"a": 0, "b": 1})
+    live.of_study(0, 1, 0.0, 1.0)
+    live.called({"a": "a", "b": "b"})
+    row = {"arm": "a", "seed": 0, "fold": 0, "epoch": 1.0, "diverged_at": None, "train_accuracy": 0.5}
+    live.add([row])
+    assert live._line(terminal.Progress(1, 10, 10, 1, step=1)).endswith("best training accuracy so far a 50.00%")
+    live.add([{**row, "validation_accuracy": 0.25}])
+    assert live._line(terminal.Progress(1, 10, 10, 1, step=1)).endswith("best validation accuracy so far a 25.00%")
+    assert live._table().columns[2].header == "validation accuracy, %"
