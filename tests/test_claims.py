@@ -239,6 +239,21 @@ def test_holm_is_over_all_claims():
     assert (alone, of_four) == ("replicated", "inconclusive")
 
 
+def test_the_seeds_it_would_take_are_those_for_all_claims_together():
+    """A gap that twelve claims beside it make harder to tell: the smallest p has to get below 0.05 / 13."""
+    columns = {1: [0.50, 0.53, 0.51, 0.50], 2: [0.52, 0.53, 0.54, 0.51]}
+    claim, same = claims.greater("c", {"x": 2}, {"x": 1}), claims.greater("d", {"x": 2}, {"x": 1})
+    difference = np.subtract(columns[2], columns[1])
+    for asked, level in (([claim], 0.05), ([claim] + 12 * [same], 0.05 / 13)):
+        needed = stats.seeds_needed(difference.std(ddof=1), difference.mean(), alpha=level)
+        assert f"about {needed} seeds" in claims.judge(from_table(columns, *asked))[0].reason
+    # A claim with a smaller p does not count: it is decided first.
+    sure = claims.greater("e", {"x": 3}, {"x": 1})
+    columns[3] = [0.90, 0.93, 0.91, 0.90]
+    needed = stats.seeds_needed(difference.std(ddof=1), difference.mean())
+    assert f"about {needed} seeds" in claims.judge(from_table(columns, claim, sure))[0].reason
+
+
 def test_several_tests_as_one():
     """p 0.01 and 0.02 of what holds, 0.03 of what does not, each alone and all together."""
     a, b, c = (

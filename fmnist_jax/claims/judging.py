@@ -46,11 +46,14 @@ def judge(study: tidy.Study) -> tuple[Verdict, ...]:
     results = Results(study)
     found = [_tested(results, claim) for claim in claims]
     p = np.array([outcome.p if isinstance(outcome, Outcome) else np.nan for outcome in found])
-    adjusted, ours = np.full(len(p), np.nan), np.array([claim["ours"] for claim in claims], bool)
+    adjusted, level = np.full((2, len(p)), np.nan)
+    ours = np.array([claim["ours"] for claim in claims], bool)
     for family in (ours, ~ours):  # what a study asks beside the paper costs the paper's claims nothing
         adjusted[family] = stats.holm(p[family])
+        no_less = (p[family] >= p[family][:, None]).sum(1)  # Holm's divisor, where all smaller p are decided
+        level[family] = ALPHA / np.maximum(no_less, 1)
     return tuple(
-        _verdict(results, claim, outcome, float(p)) for claim, outcome, p in zip(claims, found, adjusted, strict=True)
+        _verdict(results, *one) for one in zip(claims, found, adjusted.tolist(), level.tolist(), strict=True)
     )
 
 
@@ -63,7 +66,7 @@ def _tested(results: Results, claim: dict) -> Outcome | str:
         return str(missing)
 
 
-def _verdict(results: Results, claim: dict, outcome: Outcome | str, adjusted: float) -> Verdict:
+def _verdict(results: Results, claim: dict, outcome: Outcome | str, adjusted: float, level: float) -> Verdict:
     common = {key: claim[key] for key in ("name", "quote", "source", "paper")}
     common["ours"] = claim["ours"]
     common |= {"statement": kinds.statement(claim, results.labels), "metric": claim.get("metric_a", claim["metric"])}
@@ -73,11 +76,11 @@ def _verdict(results: Results, claim: dict, outcome: Outcome | str, adjusted: fl
     decided = adjusted < ALPHA
     verdict = "inconclusive" if not decided else "replicated" if outcome.supports else "not replicated"
     numbers = {key: float(getattr(outcome, key)) for key in ("effect", "low", "high", "p")}
-    reason = _reason(outcome, adjusted, decided, results.study.unfinished)
+    reason = _reason(outcome, adjusted, level, results.study.unfinished)
     return Verdict(**common, verdict=verdict, reason=reason, **numbers, adjusted_p=adjusted, n=outcome.n)
 
 
-def _reason(outcome: Outcome, adjusted: float, decided: bool, unfinished: int) -> str:
+def _reason(outcome: Outcome, adjusted: float, level: float, unfinished: int) -> str:
     n = f"n = {outcome.n} {outcome.noun}"
     if np.isnan(outcome.p):
         parts = [f"{outcome.finding}, but without any spread no test is possible ({n})"]
@@ -85,7 +88,7 @@ def _reason(outcome: Outcome, adjusted: float, decided: bool, unfinished: int) -
         inside = [outcome.interval, f"{words.p(adjusted)} after Holm", n]
         parts = [f"{outcome.finding} ({', '.join(part for part in inside if part)})"]
     parts += [part for part in (outcome.extra, outcome.cost) if part]
-    if not decided and (needed := stats.seeds_needed(outcome.sd, outcome.gap)):
+    if not adjusted < ALPHA and (needed := stats.seeds_needed(outcome.sd, outcome.gap, alpha=level)):
         parts.append(_advice(needed, outcome.n))
     if unfinished:
         parts.append(f"provisional, {words.count(unfinished, 'run')} to come")
