@@ -21,6 +21,8 @@ from fmnist_jax.pooling import POOLINGS
 
 # Patches of a block of images: about one core's L2. Measured with benchmarks/throughput.py on two cores of 1 MiB each.
 BLOCK_BYTES = 2**20
+# Where no pooling follows, and a batch fits into so many times that, it is not cut: no outputs to put together.
+UNCUT = 4
 CONV_METHODS = ("blocked", "patches", "lax")
 
 Pads = tuple[tuple[int, int], tuple[int, int]]  # zeros (above, below), (left, right)
@@ -189,11 +191,13 @@ def _joined(blocks):
 
 
 def _in_blocks(array, kernel, stage: Stage, images):
-    """[B, ...] -> [B / n, n, ...], n the largest divisor of B whose patches and outputs fit in BLOCK_BYTES, or 1."""
+    """[B, ...] -> [B / n, n, ...], n the largest divisor of B whose patches and outputs fit in a block, or 1."""
     batch, height, width, _ = images.shape
     pixels = math.ceil(height / stage.stride) * math.ceil(width / stage.stride)
     of_one = pixels * max(kernel[..., 0].size, kernel.shape[3]) * kernel.dtype.itemsize
     n = max((n for n in range(1, batch + 1) if batch % n == 0 and n * of_one <= BLOCK_BYTES), default=1)
+    if batch * of_one <= UNCUT * BLOCK_BYTES and not any(part[0] == "pool" for part in stage.then):
+        n = batch
     return array.reshape(batch // n, n, *array.shape[1:])
 
 

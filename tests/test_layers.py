@@ -14,9 +14,14 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(("kernel", "stride", "padding"), itertools.product((1, 3, 4), (1, 2), ("same", "valid", 1)))
-@pytest.mark.parametrize(("method", "features"), [("patches", 4), ("blocked", 4), ("blocked", 20)])
-def test_convolution_and_its_gradients_equal_xlas_in_float64(kernel, stride, padding, method, features, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "features", "uncut"), [("patches", 4, 0), ("blocked", 4, 0), ("blocked", 20, 0), ("blocked", 20, 3)]
+)
+def test_convolution_and_its_gradients_equal_xlas_in_float64(
+    kernel, stride, padding, method, features, uncut, monkeypatch
+):
     pixels = -(-9 // stride) * -(-8 // stride)
+    monkeypatch.setattr(layers, "UNCUT", uncut)
     monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * pixels * max(kernel**2 * 16, features) * 4)  # two images a block
     images = RNG.normal(size=(6, 9, 8, 16)).astype(np.float32)
     weights = RNG.normal(size=(kernel, kernel, 16, features)).astype(np.float32)
@@ -38,11 +43,20 @@ def test_convolution_and_its_gradients_equal_xlas_in_float64(kernel, stride, pad
 
 def test_blocks_are_the_largest_that_fit_and_divide_the_batch(monkeypatch):
     kernel, images = jnp.zeros((3, 3, 2, 4)), jnp.zeros((12, 8, 8, 2))
+    monkeypatch.setattr(layers, "UNCUT", 0)
     for blocks, fit in ((12, 1), (6, 2), (3, 4), (3, 5), (1, 12), (1, 99), (12, 0.5)):
         monkeypatch.setattr(layers, "BLOCK_BYTES", int(fit * 8 * 8 * 9 * 2 * 4))
         assert layers._in_blocks(images, kernel, layers.Stage(1, ()), images).shape == (blocks, 12 // blocks, 8, 8, 2)
     monkeypatch.setattr(layers, "BLOCK_BYTES", 8 * 8 * 90 * 4)  # of many features, the outputs are what has to fit
     assert layers._in_blocks(images, jnp.zeros((3, 3, 2, 45)), layers.Stage(1, ()), images).shape[:2] == (6, 2)
+
+
+def test_a_batch_that_nearly_fits_is_not_cut_unless_it_is_pooled(monkeypatch):
+    kernel, images = jnp.zeros((3, 3, 2, 4)), jnp.zeros((12, 8, 8, 2))
+    pooled = layers.Stage(1, (), then=(("pool", "max", 2),))
+    for fit, stage, blocks in ((3, layers.Stage(1, ()), 1), (2, layers.Stage(1, ()), 6), (3, pooled, 4)):
+        monkeypatch.setattr(layers, "BLOCK_BYTES", fit * 8 * 8 * 9 * 2 * 4)
+        assert len(layers._in_blocks(images, kernel, stage, images)) == blocks
 
 
 ENDS = {
@@ -58,6 +72,7 @@ ENDS = {
 @pytest.mark.parametrize("then", ENDS.values(), ids=ENDS)
 def test_what_follows_a_convolution_is_the_same_block_by_block(then, features, monkeypatch):
     monkeypatch.setattr(layers, "BLOCK_BYTES", 2 * 9 * 8 * 9 * 3 * 4)
+    monkeypatch.setattr(layers, "UNCUT", 0)
     images = RNG.normal(size=(6, 9, 8, 3)).astype(np.float32)
     weights = RNG.normal(size=(3, 3, 3, features)).astype(np.float32)
     bias = RNG.normal(size=features).astype(np.float32)

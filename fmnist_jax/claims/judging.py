@@ -52,9 +52,7 @@ def judge(study: tidy.Study) -> tuple[Verdict, ...]:
         adjusted[family] = stats.holm(p[family])
         no_less = (p[family] >= p[family][:, None]).sum(1)  # Holm's divisor, where all smaller p are decided
         level[family] = ALPHA / np.maximum(no_less, 1)
-    return tuple(
-        _verdict(results, *one) for one in zip(claims, found, adjusted.tolist(), level.tolist(), strict=True)
-    )
+    return tuple(_verdict(results, *one) for one in zip(claims, found, adjusted.tolist(), level.tolist(), strict=True))
 
 
 def _tested(results: Results, claim: dict) -> Outcome | str:
