@@ -3,8 +3,10 @@
 Source: Alexander and Oost 2022, "INFOMCV PR4" (Utrecht University). Parts: folds (Figures 1 to 5, Tables 1 and 2), test
     (Figures 6 to 9, Table 3); by name alone slope, which adds the leaky ReLU as the paper prints it.
 Command: python -m fmnist_jax.main --config=configs/alexander.py   (alexander.py:quick, alexander.py:folds,full ...)
-Cost: see docs/replication.md.
-Expect: see docs/replication.md.
+Cost: 110 runs of ten epochs on 54,000 and 60,000 images in 2 h 31 min on two cores with other work beside (11,000
+    images/s without); that is the paper's own scale, and `full` the same.
+Expect: validation accuracy 91.3 to 91.8% for all five variants (n 10 folds); test accuracy 91.3% of the baseline, 91.9%
+    with the rate halved, a gap of 0.5 points (0.25 to 0.79, n 20); 5 of 14 claims replicated: docs/replication.md.
 """
 
 from fmnist_jax import claims, exhibits, sweep
