@@ -31,6 +31,7 @@ class DatasetConfig:
     validation_fraction: float = number(0.1, low=0, below=1)  # of the training set
     images: int = number(0, low=0)  # use so many of the training images, stratified, before any are held out; 0: all
     split_seed: int = number(0, low=0)  # decides the split alone, so that repeats share it
+    centre: bool = False  # each image less its own mean, clipped at three standard deviations of all, as 0 to 255 again
     mean: float = number(0.0)  # inputs are (pixel / 255 - mean) / std
     std: float = number(1.0, above=0)
 

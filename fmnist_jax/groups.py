@@ -51,7 +51,8 @@ class Workshop:
         """The images of an arm."""
         key = _data_key(source)
         if key not in self._datasets:
-            self._datasets[key] = self._load(source.name, data_dir=source.data_dir, image_size=source.image_size)
+            how = {"data_dir": source.data_dir, "image_size": source.image_size, "centre": source.centre}
+            self._datasets[key] = self._load(source.name, **how)
         return self._datasets[key]
 
     def streamed(self, sources: Iterable[config.DatasetConfig]) -> list[str]:
@@ -63,8 +64,8 @@ class Workshop:
         """Data set -> SHA-256 of its content, of all that were loaded. A place of the study's own may change."""
         own = self.checked.dataset.data_dir
         return {
-            f"{name}@{size}" + (f" in {place}" if place != own else ""): dataset.fingerprint
-            for (name, place, size), dataset in self._datasets.items()
+            f"{name}@{size}" + " centred" * centre + (f" in {place}" if place != own else ""): dataset.fingerprint
+            for (name, place, size, centre), dataset in self._datasets.items()
         }
 
     def split(self, source: config.DatasetConfig, whole: bool = False) -> splits.Split:
@@ -178,7 +179,7 @@ def _cut(runs: list, most: int) -> list[list]:
 
 
 def _data_key(source: config.DatasetConfig) -> tuple:
-    return source.name, source.data_dir, source.image_size
+    return source.name, source.data_dir, source.image_size, source.centre
 
 
 def split_key(source: config.DatasetConfig) -> tuple:

@@ -5,12 +5,13 @@ import struct
 
 import numpy as np
 import pytest
+from helpers import mlp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from idx_files import encoded, message_of, write_set, zipped
 
-from fmnist_jax import data
-from fmnist_jax.data import idx, synthetic
+from fmnist_jax import config, data, groups
+from fmnist_jax.data import idx, images, synthetic
 from fmnist_jax.errors import UserError
 
 
@@ -219,3 +220,27 @@ def test_image_size_resizes_and_changes_the_fingerprint():
     assert plain.fingerprint == same.fingerprint != large.fingerprint
     assert abs(large.train_images.mean() - plain.train_images.mean()) < 2
     assert "image_size=-1: must be 0" in message_of(data.load, "synthetic", image_size=-1)
+
+
+def test_centring_by_hand():
+    """Means 50 and 100; +-50 and +-100 are left, of standard deviation sqrt(6250) = 79.06, and its triple 237.17."""
+    pixels = np.array([[0, 100], [0, 200]], np.uint8).reshape(2, 1, 2, 1)
+    by_hand = [[127.5 * (1 - 50 / 237.17), 127.5 * (1 + 50 / 237.17)]]
+    by_hand += [[127.5 * (1 - 100 / 237.17), 127.5 * (1 + 100 / 237.17)]]
+    assert images.centred(pixels).reshape(2, 2).tolist() == np.rint(by_hand).tolist()
+    far = np.zeros((2000, 1, 2, 1), np.uint8)
+    far[1500, 0, 1] = 255  # beyond three standard deviations
+    assert images.centred(far)[1500].ravel().tolist() == [0, 255]
+    assert (images.centred(far)[:1500] == 128).all()
+    assert (images.centred(far[:3]) == 128).all()
+
+
+def test_centring_is_of_each_set_and_changes_the_fingerprint():
+    plain, centred = (data.load("synthetic:40", centre=centre) for centre in (False, True))
+    assert plain.fingerprint != centred.fingerprint
+    np.testing.assert_array_equal(centred.test_images, images.centred(plain.test_images))
+    assert np.abs(centred.train_images.mean(axis=(1, 2, 3)) - 127.5).max() < 1
+    source = config.parse(mlp(dataset__centre=True)).dataset
+    workshop = groups.Workshop(config.parse(mlp()))
+    assert workshop.dataset(source).fingerprint != workshop.dataset(config.parse(mlp()).dataset).fingerprint
+    assert sorted(workshop.fingerprints()) == ["synthetic:240@0", "synthetic:240@0 centred"]

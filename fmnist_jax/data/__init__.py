@@ -1,6 +1,7 @@
 """Where the images come from: load() one set by name; `splits` divides its training part."""
 
 import dataclasses
+import hashlib
 
 from fmnist_jax.data import folder, from_tfds, idx, images, synthetic
 from fmnist_jax.data.dataset import Dataset
@@ -9,7 +10,7 @@ from fmnist_jax.errors import UserError
 __all__ = ["Dataset", "load"]
 
 
-def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
+def load(name: str, *, data_dir: str = "", image_size: int = 0, centre: bool = False) -> Dataset:
     """Loads a dataset by name.
 
     Args:
@@ -19,6 +20,7 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
         splits train and test.
       data_dir: where the files are; "" looks in the usual places. Required by folder and idx.
       image_size: resize images to image_size x image_size; 0 keeps their size.
+      centre: whether `images.centred` is applied, to the training and to the test images apart; they are then in memory.
 
     Raises:
       UserError: an unknown name, or whatever is wrong with the files, by name and with the remedy.
@@ -26,6 +28,19 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0) -> Dataset:
     """
     if image_size < 0:
         raise UserError(f"dataset.image_size={image_size}: must be 0 (keep the size) or more")
+    return _centred(_load(name, data_dir, image_size)) if centre else _load(name, data_dir, image_size)
+
+
+def _centred(dataset: Dataset) -> Dataset:
+    return dataclasses.replace(
+        dataset,
+        train_images=images.centred(dataset.train_images),
+        test_images=images.centred(dataset.test_images),
+        fingerprint=hashlib.sha256(f"{dataset.fingerprint}:centred".encode()).hexdigest(),
+    )
+
+
+def _load(name: str, data_dir: str, image_size: int) -> Dataset:
     kind, colon, rest = name.partition(":")
     if kind == "tfds" and rest:
         return from_tfds.load(rest, data_dir, image_size)
