@@ -20,7 +20,7 @@ def load(name: str, *, data_dir: str = "", image_size: int = 0, centre: bool = F
         splits train and test.
       data_dir: where the files are; "" looks in the usual places. Required by folder and idx.
       image_size: resize images to image_size x image_size; 0 keeps their size.
-      centre: whether `images.centred` is applied, to the training and to the test images apart; they are then in memory.
+      centre: whether `images.centred` is applied, to training and test images apart; they are then in memory.
 
     Raises:
       UserError: an unknown name, or whatever is wrong with the files, by name and with the remedy.
