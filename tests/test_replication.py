@@ -77,8 +77,8 @@ def test_the_document_is_made_of_what_is_kept(kept, capsys):
     text = path.read_text()
     for words in (
         "# Head",
-        "| [made](#a-title-here) Nobody, 2020 | 2 | 0 |",
-        "## A title: here",
+        "| [made](#made-a-title-here) Nobody, 2020 | 2 | 0 |",
+        "## made: A title: here",
         "Because.",
         "(replication/made/c.png)",
     ):

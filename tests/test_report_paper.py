@@ -128,7 +128,7 @@ def test_labels_span_their_rows(made):
 
 def test_the_chapter_links_its_figures_and_tells_the_verdicts(made):
     chapter = replication.section(made, "images/made/")
-    assert chapter.startswith("## A &#60;script&#62;")
+    assert chapter.startswith("## made: A &#60;script&#62;")
     assert "](images/made/heat.png)" in chapter
     assert "✅ replicated" in chapter
     assert "❌ not replicated" in chapter

@@ -41,14 +41,14 @@ def confuses_more(results: Results, claim: dict) -> Outcome:
 
 
 def _mean_run(results: Results, claim: dict) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Counts [C, C] of a mean run over the arms of `where`, in whole images, and the names of the classes."""
+    """Counts [C, C] of a mean run over the arms of `where`, and the names of the classes."""
     study = results.study
     frame = results.rows(claim["where"], "test_accuracy")
     tested = frame[frame["test_accuracy"].notna() & frame["arm"].isin(list(study.confusions))]
     if not len(tested):
         raise Missing("there is no confusion matrix yet")
     total = sum(np.asarray(study.confusions[arm]) for arm in tested["arm"].unique())
-    return np.rint(total / len(tested)).astype(int), study.class_names
+    return total / len(tested), study.class_names
 
 
 def _index(label: str, names: tuple[str, ...]) -> int:
@@ -59,7 +59,9 @@ def _index(label: str, names: tuple[str, ...]) -> int:
 
 def _compared(counts: np.ndarray, names: tuple[str, ...], a: Pair, b: Pair, sign: int) -> Outcome:
     """Whether a's share of its class is above b's (sign 1) or below (-1)."""
-    hits, images = np.array([counts[a], counts[b]]), np.array([counts[a[0]].sum(), counts[b[0]].sum()])
+    # Whole images, for the tests: each rounded by itself, as rounded cells need not add up to a class.
+    hits = np.rint([counts[a], counts[b]]).astype(int)
+    images = np.rint([counts[a[0]].sum(), counts[b[0]].sum()]).astype(int)
     if not images.all():
         raise Missing(f"no test image of {names[a[0]]} or {names[b[0]]}")
     if a[0] == b[0]:  # an image is one or the other: the binomial test of the images that are either

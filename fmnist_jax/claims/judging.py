@@ -11,6 +11,7 @@ from fmnist_jax.claims.outcomes import Outcome
 from fmnist_jax.claims.replicates import Missing, Results
 
 ALPHA = 0.05
+MANY = 1000  # seeds that nobody trains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,4 +98,6 @@ def _reason(outcome: Outcome, adjusted: float, level: float, unfinished: int) ->
 def _advice(needed: int, n: int) -> str:
     if needed <= n:
         return "so many seeds would do for this claim alone, but not for all claims of the study together"
+    if needed > MANY:
+        return f"it would take more than {MANY:,} seeds to tell so small a gap"
     return f"it would take about {needed} seeds to tell so small a gap"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
@@ -22,6 +22,7 @@ from fmnist_jax.report.style import short
 WIDTH = 9.0
 DPI = 200  # 1,800 px for 900
 MAX_TICKS = 14
+WIDE = 100  # largest by smallest value, from which a scale of colours is of logarithms
 MAX_WRAPPED = 8  # names of lines that may take two rows
 DASHES = {"validation": "-", "train": (0, (1, 1.2)), "test": "--"}
 
@@ -290,7 +291,7 @@ def _against(figure: Figure, look: Look) -> Canvas:
         ax.xaxis.set_major_locator(FixedLocator(marks["x"].tolist()))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticks(marks["x"].tolist(), _thinned(marks["x"].to_numpy(), names, exhibit["log"]))
-    ax.set_xlabel(exhibit["x_label"] or exhibit["factor"].rpartition(".")[2].replace("_", " "))
+    ax.set_xlabel(exhibit["x_label"] or words.factor_label(exhibit["factor"]))
     _title(ax, (exhibit["y_label"] or metric.replace("_", " ")) + unit, look)
     _name_ends(ax, ends, look)
     return canvas
@@ -327,8 +328,8 @@ def _heatmap(figure: Figure, look: Look) -> Canvas:
     image = ax.imshow(cells, cmap=LinearSegmentedColormap.from_list("cells", stops), aspect="auto")
     ax.set_xticks(range(len(columns)), [short(_value(v), 18) for v in columns])
     ax.set_yticks(range(len(rows)), [short(_value(v), 18) for v in rows])
-    ax.set_xlabel(a.rpartition(".")[2].replace("_", " "))
-    ax.set_ylabel(b.rpartition(".")[2].replace("_", " "))
+    ax.set_xlabel(words.factor_label(a))
+    ax.set_ylabel(words.factor_label(b))
     _no_lines(ax, cells.shape, look)
     if len(columns) <= 14:
         digits = 2 if times == 100 else 3
@@ -379,13 +380,23 @@ def _scatter3d(figure: Figure, look: Look) -> Canvas:
     for x, y, z in zip(at[0][0], at[1][0], at[2][0], strict=True):
         ax.plot([x, x], [y, y], [floor, z], color=look.grid, linewidth=0.6, zorder=0)
     colours = times * data["mean"]
+    wide = colours.min() > 0 and colours.max() / colours.min() >= WIDE  # losses of several kinds
+    style = {"norm": LogNorm()} if wide else {}
     points = ax.scatter(
-        *(a[0] for a in at), c=colours, cmap=shades, s=58, depthshade=False, edgecolors=look.paper, linewidths=0.5
-    )
+        *(a[0] for a in at), c=colours, cmap=shades, s=58, depthshade=False, edgecolors=look.paper, linewidths=0.5,
+        **style,
+    )  # fmt: skip
     for axis, (_, ticks, names), factor in zip((ax.xaxis, ax.yaxis, ax.zaxis), at, exhibit["factors"], strict=True):
-        axis.set_ticks(ticks, [short(name, 16) for name in names])
-        axis.set_label_text(factor.rpartition(".")[2].replace("_", " "))
-        axis.labelpad = 9 if axis is not ax.zaxis else 4 + 4.2 * max(map(len, names))
+        axis.set_ticks(ticks, [short(name, 20) for name in names])
+        if axis is ax.zaxis:  # beside its names its title would run into the colours: above them
+            top = ax.get_zlim()[1] + 0.08 * np.ptp(ax.get_zlim())
+            ax.text(ax.get_xlim()[1], ax.get_ylim()[1], top, words.factor_label(factor), color=look.muted, ha="left")
+            axis.set_tick_params(pad=2)
+            for name in ax.get_zticklabels():
+                name.set_ha("left")
+        else:
+            axis.set_label_text(words.factor_label(factor))
+            axis.labelpad = 9
         axis.pane.set_facecolor(look.paper)
         axis.pane.set_edgecolor(look.grid)
         axis.line.set_color(look.line)
@@ -411,7 +422,7 @@ def _histograms(figure: Figure, look: Look) -> Canvas:
             ax.bar(left, own["percent"], slot, align="edge", color=hue, linewidth=0, label=_value(value))
         ax.grid(axis="x", visible=False)
         ax.tick_params(axis="x", length=3 if ax is grid[-1] else 0)
-        _title(ax, factor.rpartition(".")[2].replace("_", " "), look)
+        _title(ax, words.factor_label(factor), look)
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.06), handlelength=0.9, handleheight=0.9)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:.0f}%"))
         ax.yaxis.set_major_locator(MaxNLocator(4))

@@ -196,7 +196,7 @@ def _turning(figure: Figure) -> dict:
     axes = []
     for factor in exhibit["factors"]:
         at, ticks, names = drawings.places(data, factor)
-        title = factor.rpartition(".")[2].replace("_", " ")
+        title = words.factor_label(factor)
         axes.append({"title": title, "at": at.tolist(), "ticks": ticks, "names": names})
     return {
         "axes": axes,

@@ -21,7 +21,7 @@ HEAD = (
 def row(paper: tidy.Paper, found: Filled) -> str:
     """A paper's line in the table of all, under HEAD."""
     counts = Counter(verdict.verdict for verdict in found.verdicts if not verdict.ours)
-    link = f"[{rendered.safe(paper.name)}](#{_anchor(paper.title)}) {rendered.safe(paper.reference)}"
+    link = f"[{rendered.safe(paper.name)}](#{_anchor(_heading(paper))}) {rendered.safe(paper.reference)}"
     numbers = [str(counts[verdict]) for verdict in SIGNS]
     wall = paper.facts.get("wall_seconds")
     return (
@@ -29,20 +29,24 @@ def row(paper: tidy.Paper, found: Filled) -> str:
     )
 
 
-def _anchor(title: str) -> str:
+def _heading(paper: tidy.Paper) -> str:
+    return f"{paper.name}: {paper.title}"
+
+
+def _anchor(heading: str) -> str:
     """What GitHub makes of a heading."""
-    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def section(paper: tidy.Paper, images: str) -> str:
-    """The chapter, headed by the paper's title (##); `images` is the folder of its figures, as a link from the chapter.
+    """The chapter, headed by the paper's name and title (##); `images` is the folder of its figures, from the chapter.
 
     Raises:
       ValueError: as `report.paper.filled`.
     """
     found = filled(paper)
     safe = rendered.safe
-    lines = [f"## {safe(paper.title)}", "", safe(paper.reference), ""]
+    lines = [f"## {safe(_heading(paper))}", "", safe(paper.reference), ""]
     lines += [f"*{safe(paper.question)}*", ""] if paper.question else []
     if paper.study.synthetic:
         lines += ["> **Synthetic data: drawn images. Nothing here is a result.**", ""]
@@ -92,6 +96,6 @@ def _facts(paper: tidy.Paper) -> str:
     elif machine:
         parts.append(str(machine))
     packages = {**facts.get("packages", {}), **facts.get("versions", {})}
-    parts += [f"{name} {packages[name]}" for name in ("fmnist-jax", "jax") if name in packages]
+    parts += [f"jax {packages['jax']}"] if "jax" in packages else []
     text = f"<sub>{rendered.safe('; '.join(parts))}.</sub>"
     return text + (f"\n\n```sh\n{words.command(facts['command'])}\n```" if facts.get("command") else "")

@@ -56,6 +56,11 @@ def interval(low, high, share: bool = False) -> str:
     return f"{number(low, share)} – {number(high, share)}"
 
 
+def factor_label(factor: str) -> str:
+    """'model.init_stddev' -> 'init stddev', 'loss.name' -> 'loss'."""
+    return factor.removesuffix(".name").rpartition(".")[2].replace("_", " ")
+
+
 def factor_value(value, digits: int = 4) -> str:
     """A factor's value as a label: numbers with so many digits, everything else as it is."""
     if isinstance(value, str):
