@@ -253,7 +253,7 @@ EXHIBITS = {
             ],
             columns=[exhibits.column("Test accuracy", "test_accuracy", unit="percent")],
             where=PUBLISHED,
-            source="means of the author's published results (out/project_cumulative.csv), 24 runs a rate",
+            source="Means of the author's published results (out/project_cumulative.csv), 24 runs a rate",
         ),
         exhibits.heatmap(
             "as_published",

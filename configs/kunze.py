@@ -427,7 +427,7 @@ EXHIBITS = {
             "figure_7",
             "Loss after each 50 training steps on the validation set for different number of hidden units",
             lines=LINES,
-            panels=[exhibits.panel("validation loss", "validation_loss")],
+            panels=[exhibits.panel("validation loss", "validation_loss", log=True)],
             where=PAPER,
             source="Figure 7",
             **STEPS,

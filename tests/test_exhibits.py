@@ -268,6 +268,10 @@ TABLE = {
         (lambda: exhibits.table("t", "", where={"epoch": "first"}, **TABLE), "must be a number or 'last'"),
         (lambda: exhibits.heatmap("h", "", factors=["a", "a"]), "must be 2 different factors"),
         (lambda: exhibits.curves("c", "", lines=[exhibits.line("a")], panels=[], x="epoch"), "panels"),
+        (
+            lambda: exhibits.curves("c", "", lines=[exhibits.line("a")], panels=[exhibits.panel("a", "acc", log=1)]),
+            "panel 1: log=1: must be True or False",
+        ),
         (lambda: exhibits.check({"name": "t", "kind": "tabel"}), "did you mean 'table'"),
         (lambda: exhibits.check(exhibits.table("t", "", **TABLE), ["model.dense"]), "'net': is no factor"),
         (lambda: exhibits.check(exhibits.table("t", "", **TABLE) | {"colour": 1}), "table has none"),

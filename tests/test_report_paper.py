@@ -155,6 +155,20 @@ def test_lines_are_not_smoothed_and_names_do_not_touch(made):
     assert places[-1] == 0.9
 
 
+def test_a_panel_can_have_a_logarithmic_axis(made):
+    curves = made.exhibits[1]
+    assert drawings.draw(compute(made.study, curves)).axes[0].get_yscale() == "linear"
+    panels = [panel | {"log": True} for panel in curves["panels"]]
+    assert drawings.draw(compute(made.study, curves | {"panels": panels})).axes[0].get_yscale() == "log"
+
+
+def test_an_axis_of_shares_ends_where_shares_do(made):
+    figure = compute(made.study, made.exhibits[1])
+    wide = dataclasses.replace(figure, data=figure.data.assign(low=-1.0, high=2.0))
+    low, high = drawings.draw(wide).axes[0].get_ylim()
+    assert (low, high) == pytest.approx((-2, 102))
+
+
 def test_two_exhibits_of_one_file_are_refused(made):
     twice = dataclasses.replace(made, exhibits=(made.exhibits[3], made.exhibits[3] | {"name": "HEAT"}))
     with pytest.raises(ValueError, match="heat: is the name of two"):

@@ -27,7 +27,7 @@ DEFAULTS = {"where": selecting.ALL, "source": "", "note": "", "paper_n": 1}
 ROW = ("labels", "where", "paper", "text", "metrics")
 COLUMN = ("heading", "metric", "of", "where", "unit", "digits", "by", "factor", "numbers")
 LINE = ("label", "where", "metric", "paper")
-PANEL = ("label", "metrics", "unit")
+PANEL = ("label", "metrics", "unit", "log")
 FACTORS = {"heatmap": 2, "scatter3d": 3}
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _TIME = re.compile(r"\d+:[0-5]\d:[0-5]\d")
@@ -201,6 +201,11 @@ def _line(place: str, line) -> Problems:
     yield from _selection(f"{place} ({line['label']}): where", line["where"])
 
 
+def _flag(argument: str, value) -> Problems:
+    if not isinstance(value, bool):
+        yield f"{argument}={value!r}", "must be True or False"
+
+
 def _lines(argument: str, lines) -> Problems:
     yield from _many(argument, lines, "exhibits.line(...)")
     for i, line in enumerate(lines, 1):
@@ -220,6 +225,7 @@ def _curves(exhibit: Mapping) -> Problems:
         yield from _keys(panel, PANEL, (), f"panel {i} ")
         yield from _words(f"panel {i}: metrics", panel["metrics"], "metrics")
         yield from _one_of(f"panel {i}: unit", panel["unit"], UNITS)
+        yield from _flag(f"panel {i}: log", panel["log"])
     yield from _one_of("x", exhibit["x"], WHEN)
     yield from _one_of("band", exhibit["band"], ("interval", "sd", "none"))
     for where in (exhibit.get("where", {}), *(line["where"] for line in exhibit["lines"])):
@@ -233,8 +239,7 @@ def _against(exhibit: Mapping) -> Problems:
     yield from _lines("lines", exhibit["lines"])
     if not isinstance(exhibit["factor"], str) or not exhibit["factor"]:
         yield f"factor={exhibit['factor']!r}", "must be the name of a factor"
-    if not isinstance(exhibit["log"], bool):
-        yield f"log={exhibit['log']!r}", "must be True or False"
+    yield from _flag("log", exhibit["log"])
     if problem := selecting.numbers(exhibit["numbers"]):
         yield "numbers", problem
     for line in exhibit["lines"]:

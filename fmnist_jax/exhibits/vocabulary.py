@@ -144,9 +144,13 @@ def line(label: str, where: Selector = ALL, *, metric: str = "", paper: Sequence
     return {"label": label, "where": _selector(where), "metric": metric, "paper": points}
 
 
-def panel(label: str, metrics: Sequence[str] | str, *, unit: str = "percent") -> dict:
-    """A panel of `curves`: one metric or several that share an axis. `unit` goes for accuracies alone."""
-    return {"label": label, "metrics": [metrics] if isinstance(metrics, str) else list(metrics), "unit": unit}
+def panel(label: str, metrics: Sequence[str] | str, *, unit: str = "percent", log: bool = False) -> dict:
+    """A panel of `curves`: one metric or several that share an axis, of logarithms where `log` is given.
+
+    `unit` goes for accuracies alone.
+    """
+    metrics = [metrics] if isinstance(metrics, str) else list(metrics)
+    return {"label": label, "metrics": metrics, "unit": unit, "log": log}
 
 
 def against(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image
 
 from fmnist_jax import tidy
@@ -22,6 +22,7 @@ from fmnist_jax.report.style import short
 WIDTH = 9.0
 DPI = 200  # 1,800 px for 900
 MAX_TICKS = 14
+MANY_BANDS = 6  # more, and nothing is seen through them but for paler ones
 WIDE = 100  # largest by smallest value, from which a scale of colours is of logarithms
 MAX_WRAPPED = 8  # names of lines that may take two rows
 DASHES = {"validation": "-", "train": (0, (1, 1.2)), "test": "--"}
@@ -128,6 +129,15 @@ def _scale(metric: str, unit: str) -> tuple[float, str]:
     return 1.0, " (s)" if metric.endswith("seconds") else ""
 
 
+def _possible(ax, metric: str, times: float) -> None:
+    """Keeps an axis to values that can be: the interval of two or three repeats is often wider."""
+    low, high = ax.get_ylim()
+    if metric.rsplit("_", 1)[-1].lower() in words.SHARES:
+        ax.set_ylim(max(low, -0.02 * times), min(high, 1.02 * times))
+    elif metric.endswith("loss"):
+        ax.set_ylim(max(low, 0), high)
+
+
 def _title(ax, text: str, look: Look) -> None:
     ax.set_title(text, loc="left", color=look.ink, fontsize=10, pad=8)
 
@@ -167,7 +177,8 @@ def _panel(ax, panel: dict, data: pd.DataFrame, lines: list[str], exhibit: dict,
         ax.plot(x, mean, linestyle=dash, color=hue, linewidth=0.9 if fine else 1.8)
         low, high = _band(rows, exhibit["band"])
         if low is not None:
-            ax.fill_between(x, times * low, times * high, color=hue, alpha=0.16, linewidth=0)
+            alpha = 0.16 if len(lines) <= MANY_BANDS else 0.06
+            ax.fill_between(x, times * low, times * high, color=hue, alpha=alpha, linewidth=0)
         if len(x) == 1:
             ax.plot(x, mean, "o", color=hue, markersize=5)
         if alone or metric == metrics[0]:
@@ -179,6 +190,13 @@ def _panel(ax, panel: dict, data: pd.DataFrame, lines: list[str], exhibit: dict,
     else:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ax.margins(x=0.01)
+    if panel["log"]:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+    else:
+        _possible(ax, metrics[0], times)
     if len(metrics) > 1 and not alone:
         said = ", ".join(f"{m.partition('_')[0]} {_DASH_WORDS.get(m.partition('_')[0], 'solid')}" for m in metrics)
         ax.set_title(said, loc="right", color=look.muted, fontsize=8)
@@ -206,27 +224,27 @@ def _band(rows: pd.DataFrame, band: str):
 def _name_ends(ax, ends: list[tuple], look: Look) -> None:
     """Each line's name at its right end; where they would lie on one another, moved apart with a leader."""
     ax.figure.draw_without_rendering()
-    bottom, top = ax.get_ylim()
+    of_data, of_axes = ax.transData, ax.transAxes.inverted()  # heights are fractions of the axes', whatever its scale
     height = ax.get_window_extent().height / ax.figure.dpi * 72  # points
     wrapped = len(ends) <= MAX_WRAPPED
     names = {name: textwrap.wrap(name, 27)[:2] if wrapped else [short(name, 30)] for *_, name, _ in ends}
-    gap = (top - bottom) * 11.5 / height * max(len(name) for name in names.values())
+    gap = 11.5 / height * max(len(name) for name in names.values())
     ends = sorted(ends, key=lambda end: end[1])
-    places = _apart([min(max(y, bottom), top) for _, y, _, _ in ends], gap, bottom, top)
-    right = max(x for x, *_ in ends)
-    far = ax.transData.transform((right, 0))[0]
-    for (x, y, name, hue), place in zip(ends, places, strict=True):
-        moved = abs(place - y) > 0.3 * gap
+    own = [float(np.clip(of_axes.transform(of_data.transform(end[:2]))[1], 0, 1)) for end in ends]
+    right = max(ends, key=lambda end: end[0])
+    far = of_axes.transform(of_data.transform(right[:2]))[0]
+    for (x, y, name, hue), at, place in zip(ends, own, _apart(own, gap, 0.0, 1.0), strict=True):
+        moved = abs(place - at) > 0.3 * gap
         arrow = {"arrowstyle": "-", "color": hue, "linewidth": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 1}
         ax.annotate(
             "\n".join(names[name]),
             (x, y),
-            xytext=(ax.transAxes.inverted().transform((far, 0))[0] + 0.028, place),
-            textcoords=("axes fraction", "data"),
+            xytext=(far + 0.028, place),
+            textcoords="axes fraction",
             va="center",
             fontsize=8.5,
             color=hue if look.paper != LIGHT.paper or hue != style.SERIES[4] else "#a06c00",
-            arrowprops=arrow if moved or x < right else None,
+            arrowprops=arrow if moved or x < right[0] else None,
             annotation_clip=False,
         )
 
@@ -292,6 +310,7 @@ def _against(figure: Figure, look: Look) -> Canvas:
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_xticks(marks["x"].tolist(), _thinned(marks["x"].to_numpy(), names, exhibit["log"]))
     ax.set_xlabel(exhibit["x_label"] or words.factor_label(exhibit["factor"]))
+    _possible(ax, metric, times)
     _title(ax, (exhibit["y_label"] or metric.replace("_", " ")) + unit, look)
     _name_ends(ax, ends, look)
     return canvas
