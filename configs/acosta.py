@@ -11,6 +11,7 @@ Expect: see docs/replication.md.
 
 from fmnist_jax import claims, exhibits, sweep
 from fmnist_jax import config as base
+from fmnist_jax.errors import UserError
 
 TOPICS = ("grid", "pooling", "dropout", "rate", "tuned")
 FUTURE = ("activation", "error", "size", "online", "hidden", "between")
@@ -65,6 +66,8 @@ def get_config(part=""):
             rates = {"optimizer.learning_rate": tuple(arms.rate(reach) for reach in REACH[-3:])}
             asks = {"question": QUESTIONS[topic], "model.filters": (32,), "model.dense": (256,)}
             parts.append({"part": topic, **asks, "sweep": sweep.product(_future(topic, at), rates)})
+    if not parts:
+        raise UserError("--config: acosta.py:tuned has no scale quick; leave one of them out")
     config.paper.parts = tuple(parts)
     config.paper.exhibits = tuple(one for topic in topics for one in arms.exhibits(topic, small))
     config.claims = tuple(one for topic in topics for one in arms.claims(topic, small))

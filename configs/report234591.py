@@ -55,10 +55,11 @@ def get_config(part=""):
     config.seeds = 2 if scale == "quick" else 5
     config.paper.title = "The optimal configuration of a CNN is task-specific (student report)"
     config.paper.reference = "Report 234591, 2023"
-    config.paper.notes = NOTES + ((_scaled(IMAGES[scale], config.seeds),) if IMAGES[scale] else ())
+    config.paper.notes = NOTES + ((TRAINED_HERE,) if "activities" in topics else ())
+    config.paper.notes += (_scaled(IMAGES[scale], config.seeds),) if IMAGES[scale] else ()
     parts = _parts(topics, scale)
     config.paper.parts = tuple({one["part"]: one for topic in topics for one in parts[topic]}.values())
-    config.paper.exhibits = tuple(one for topic in topics for one in EXHIBITS[topic])
+    config.paper.exhibits = tuple({one["name"]: one for topic in topics for one in EXHIBITS[topic]}.values())
     config.claims = tuple(one for topic in topics for one in CLAIMS.get(topic, ()))
     return config
 
@@ -204,8 +205,10 @@ NOTES = (
     "Its text names one pooling for the 3-conv net, and an input of 128*7*7 to its last layer, which needs two: two "
     "here; report234591.py:one_pool has the one.",
     "Colour jitter: saturation and hue change nothing of a grey image; brightness and contrast by up to 20%.",
-    "No network here, so no pre-trained weights: the ResNet-18 is trained here on Fashion-MNIST (Figure 12). "
-    "report234591.py:pretrained takes weights from a file or the Hugging Face hub.",
+)
+TRAINED_HERE = (
+    "Its ResNet-18 has weights from ImageNet; that of part activities is trained here, on Fashion-MNIST. "
+    "report234591.py:pretrained takes weights from a file or the Hugging Face hub."
 )
 
 

@@ -18,11 +18,16 @@ import numpy as np
 import pandas as pd
 
 from fmnist_jax import exhibits, tidy, writers
+from fmnist_jax.claims.checking import complete
 from fmnist_jax.errors import RunError, UserError
 
 ROOT = Path("docs/replication")
 MEASURES = ("train_", "validation_", "test_", "alone_")
 PLAIN = ("name", "question", "metric", "select_by", "unfinished", "synthetic", "train_size", "validation_size")
+KEPT = (
+    *("title", "reference", "question", "notes", "parts", "factors", "arms", "claims", "exhibits", "facts", "failures"),
+    *("class_names", "confusions", "references", *PLAIN),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_keep(workdir, asked.root))
         if not asked.keep:
             print(build(asked.root))
-    except (UserError, RunError, OSError) as error:
+    except (UserError, RunError, ValueError, OSError) as error:  # ValueError: of claims and exhibits
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return 2 if isinstance(error, (UserError, ValueError)) else 1
     return 0
 
 
@@ -99,7 +104,7 @@ def _asked(paper: tidy.Paper, kind: str) -> bool:
 
 def _curve_metrics(paper: tidy.Paper) -> set[str]:
     """The metrics that some exhibit or claim may read from the curves."""
-    text = repr([paper.exhibits, paper.study.claims])
+    text = repr([paper.exhibits, [complete(claim) for claim in paper.study.claims]])
     return {c for c in paper.study.curves if c.startswith(MEASURES) and c in text}
 
 
@@ -119,11 +124,13 @@ def load(directory: Path) -> tidy.Paper:
     """A paper from what `keep` wrote.
 
     Raises:
-      UserError: nothing is kept there.
+      UserError: nothing is kept there, or it lacks a key.
     """
     if not (directory / "paper.json").exists():
         raise UserError(f"{directory}: no paper.json; python -m fmnist_jax.replication --keep=WORKDIR writes it")
     about = writers.read_json(directory / "paper.json")
+    if lacking := [key for key in KEPT if key not in about]:
+        raise UserError(f"{directory / 'paper.json'}: has no {lacking[0]!r}; --keep=WORKDIR writes it anew")
     runs, curves = (pd.read_parquet(directory / f"{name}.parquet") for name in ("runs", "curves"))
     activities: dict[str, dict[str, np.ndarray]] = {}
     if (directory / "activities.npz").exists():

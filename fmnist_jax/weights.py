@@ -19,6 +19,7 @@ from fmnist_jax.errors import UserError
 
 HUB = "hf:"
 HUB_FILE = "model.safetensors"
+SAFE_TORCH = (2, 6)  # before, torch.load(weights_only=True) could be got round: CVE-2025-32434
 HEAD = ("fc.weight", "fc.bias")  # the one layer whose size is the data set's to say
 # Leaf of a Flax module -> PyTorch's name for it.
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
@@ -133,6 +134,11 @@ def _read_torch(path: Path, where: str) -> dict[str, np.ndarray]:
             f"{where}: needs PyTorch to be read; pip install torch, or save it once as .safetensors where that is: "
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
         ) from None
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < SAFE_TORCH:
+        raise UserError(
+            f"{where}: PyTorch {torch.__version__} may run code of a file that it reads (CVE-2025-32434); "
+            f"pip install 'torch>={'.'.join(map(str, SAFE_TORCH))}', or take a .safetensors file"
+        )
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes for a file that is none of its own

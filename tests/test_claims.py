@@ -317,6 +317,11 @@ def test_what_is_not_there_is_not_judged(claim, reason):
     assert np.isnan(verdict.p)
 
 
+def test_images_are_of_all_folds():
+    with pytest.raises(ValueError, match="where: 'fold': images are counted over all folds, at the end; leave it out"):
+        claims.worst_class("X5", "Shirt", where={"fold": 0})
+
+
 def test_no_runs_at_all():
     empty = dataclasses.replace(study(claims.increases_with("c", "dense")), runs=pd.DataFrame(), curves=pd.DataFrame())
     assert "no run has finished yet" in claims.judge(empty)[0].reason
@@ -377,6 +382,50 @@ def test_the_last_evaluation_is_each_runs_own():
     assert claims.judge(made)[0].effect == pytest.approx(last.mean())
 
 
+def test_the_peak_is_where_an_arms_mean_is_best():
+    """Means over seeds 0.5, 0.7, 0.6: epoch 2, though seed 0 is best at epoch 3."""
+    curve = {0: (0.4, 0.6, 0.7), 1: (0.6, 0.8, 0.5)}
+    rows = [
+        {"arm": "x=1", "seed": seed, "fold": 0, "step": 10 * epoch, "epoch": float(epoch), "validation_accuracy": value}
+        for seed, values in curve.items()
+        for epoch, value in enumerate(values, 1)
+    ]
+    claim = claims.at_least("c", 0.5, where={"epoch": "peak"}, metric="validation_accuracy")
+    verdict = claims.judge(from_table({1: [0.5, 0.6]}, claim, curves=pd.DataFrame(rows)))[0]
+    assert verdict.effect == pytest.approx(0.7)
+    assert "at the epoch that is best on average" in verdict.statement
+
+
+def test_a_run_that_diverges_later_has_not_failed_yet():
+    made = study(claims.fails("c", share=0.5, below=0.1, where={"epoch": 2}, metric="train_accuracy"))
+    runs = made.runs.assign(diverged_at=np.where(made.runs["seed"] < 4, 350.0, np.nan))  # epochs are of 100 steps
+    early, late = (
+        claims.judge(dataclasses.replace(made, runs=runs, claims=(made.claims[0] | {"where": {"epoch": epoch}},)))[0]
+        for epoch in (2, 4)
+    )
+    assert (early.effect, late.effect) == (0.0, 0.5)
+
+
+def test_a_mean_over_a_list_needs_all_of_it():
+    """No run has both y=2 and x=3, though each is there."""
+    made = made_up.study({"x": (1, 2, 3), "y": (1, 2)}, lambda v: 0.2 + 0.1 * v["x"])
+    runs = made.runs[(made.runs["x"] < 3) | (made.runs["y"] == 1)]
+    asked = [claims.at_least("c", 0.1, where={"x": [1, 3], "y": y}) for y in (1, 2)]
+    whole, part = claims.judge(dataclasses.replace(made, runs=runs, claims=tuple(asked)))
+    assert whole.verdict == "replicated"
+    assert part.verdict == "not judged"
+    assert "no run with x=3, y=2 has finished yet" in part.reason
+
+
+def test_a_diverged_run_has_no_part_in_a_confusion_matrix():
+    """Its matrix is not kept; one whole run is left, of 100 images a class."""
+    counts = np.array([[80, 20], [5, 95]])
+    claim = claims.worst_class("X5", "Shirt")
+    made = from_table({1: [0.9, np.nan]}, claim, confusions={"x=1": counts}, class_names=("Shirt", "Coat"))
+    made = dataclasses.replace(made, runs=made.runs.fillna({"test_accuracy": 0.1}))
+    assert claims.judge(made)[0].n == 100
+
+
 def test_a_claim_survives_json():
     asked = study(*(claim for pair in HOLD.values() for claim in pair if claim))
     again = dataclasses.replace(asked, claims=tuple(json.loads(json.dumps(asked.claims))))
@@ -392,11 +441,16 @@ def test_a_claim_survives_json():
         ({"by": "much"}, "claim A1: by='much': must be a number"),
         ({"a": {}}, "claim A1: a={}: must name at least one factor, or the arm"),
         ({"where": 3}, "claim A1: where=3: must be a mapping of factors to values"),
-        ({"where": {"epoch": "end"}}, "claim A1: where={'epoch': 'end'}: epoch: must be a number or 'last'"),
+        ({"where": {"epoch": "end"}}, "claim A1: where={'epoch': 'end'}: epoch: must be a number, 'last' or 'peak'"),
         ({"where": {"model.dens": 3}}, "claim A1: where: 'model.dens' is no factor of this study; did you mean"),
         ({"kind": "equivalent", "by": 0.1}, "claim A1: by=0.1: equivalent has none"),
         ({"kind": "equivalent"}, "claim A1: within: missing; equivalent needs a, b, within"),
         ({"kind": "fails_more"}, "claim A1: below, above: fails_more needs one"),
+        (
+            {"where": {"model.dense": None}},
+            "claim A1: where={'model.dense': None}: model.dense: takes a value",
+        ),
+        ({"where": {"model.dense": [[1]]}}, "claim A1: where={'model.dense': [[1]]}: model.dense: takes a value"),
     ],
 )
 def test_a_claim_that_is_not_well_formed_is_refused_in_one_line(change, error):

@@ -97,6 +97,23 @@ def test_the_papers_number_may_be_off_by_half_its_last_decimal():
     np.testing.assert_allclose([cell["low"], cell["high"]], [low, high], atol=1e-6)
 
 
+def test_a_string_says_itself_to_what_it_is_rounded():
+    study = measured({"a": [0.7680, 0.7683, 0.7686]})  # interval 0.7683 ± 0.00075, one more run ± 0.0015
+    assert one_cell(study, paper="0.8")["position"] == "inside"  # 0.75 to 0.85
+    assert one_cell(study, paper=0.8)["position"] == "above"
+
+
+def test_another_mean_over_folds_may_differ_by_more_than_folds_do():
+    """sd * sqrt(1 / 5 + 1 / 5 + 2 / 4): both means have what folds of one set have in common."""
+    values = [0.90, 0.91, 0.92, 0.93, 0.94]
+    half = scipy_stats.t.ppf(0.975, 4) * np.std(values, ddof=1) * np.sqrt(1 / 5 + 1 / 5 + 2 / 4)
+    column, study = exhibits.column("acc", "test_accuracy", unit="share"), measured({"a": values}, folds=5)
+    for off, position in ((0.98 * half, "run"), (1.02 * half + 0.0005, "above")):
+        row = exhibits.row("a", paper={"acc": 0.92 + off})
+        table = exhibits.table("t", "", labels=[""], rows=[row], columns=[column], paper_n=5)
+        assert exhibits.compute(study, table).cells.iloc[0]["position"] == position
+
+
 def test_correlations_over_arms_are_the_papers_own():
     """Acosta's Table 1 gives its Table 2: -0.893, 0.240, -0.716, 0.354."""
     accuracy = {(tidy.simple(filters), dense): value for filters, dense, value in TABLE_1}
@@ -265,13 +282,14 @@ TABLE = {
         (lambda: exhibits.table("t", "", **TABLE | {"rows": [exhibits.row("a", paper={"acc": 0.9})]}), "prints it: 90"),
         (lambda: exhibits.table("t", "", **TABLE | {"columns": TABLE["columns"] * 2}), "heading of two"),
         (lambda: exhibits.table("t", "", **TABLE | {"columns": [exhibits.column("acc")]}), "mean needs one"),
-        (lambda: exhibits.table("t", "", where={"epoch": "first"}, **TABLE), "must be a number or 'last'"),
+        (lambda: exhibits.table("t", "", where={"epoch": "first"}, **TABLE), "must be a number, 'last' or 'peak'"),
         (lambda: exhibits.heatmap("h", "", factors=["a", "a"]), "must be 2 different factors"),
         (lambda: exhibits.curves("c", "", lines=[exhibits.line("a")], panels=[], x="epoch"), "panels"),
         (
             lambda: exhibits.curves("c", "", lines=[exhibits.line("a")], panels=[exhibits.panel("a", "acc", log=1)]),
             "panel 1: log=1: must be True or False",
         ),
+        (lambda: exhibits.table("t", "", **TABLE | {"rows": [exhibits.row(3) | {"paper": 3}]}), "must be a mapping"),
         (lambda: exhibits.check({"name": "t", "kind": "tabel"}), "did you mean 'table'"),
         (lambda: exhibits.check(exhibits.table("t", "", **TABLE), ["model.dense"]), "'net': is no factor"),
         (lambda: exhibits.check(exhibits.table("t", "", **TABLE) | {"colour": 1}), "table has none"),

@@ -1,4 +1,4 @@
-"""The networks of the five papers: parameter counts as printed or worked by hand, shapes, batch norm."""
+"""Networks: parameter counts as printed or worked by hand, shapes, batch norm. The papers' arms: test_protocols.py."""
 
 import importlib.util
 from pathlib import Path
@@ -44,14 +44,8 @@ def test_report234591_has_the_dimensions_it_states(part, expected):
     assert counts(get_config("report234591", part))[1] == expected
 
 
-def test_kunze_and_acosta_and_blagg_by_hand():
+def test_mlp_and_fruits_by_hand():
     assert counts(get_config("mlp"))[1] == 784 * 10 + 10 + 10 * 10 + 10
-    plain = {"model__norm": ("none",), "model__kernel": (5,)}
-    no_dense = {"model__pool": ("none",), "model__dense": (), "model__dense_dropout": ()}
-    kunze_cnn = tiny(**plain, **no_dense, model__filters=(15,), model__padding=("valid",))
-    assert counts(kunze_cnn)[1] == 25 * 15 + 15 + 24 * 24 * 15 * 10 + 10
-    acosta = tiny(**plain, model__filters=(64, 64), model__pool=("average",), model__dense=(1024,))
-    assert counts(acosta)[1] == (25 * 64 + 64) + (25 * 64 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + 10_250
     # 100 -> conv 50 -> pool 25 -> conv 13 -> pool 6 -> conv 3 -> pool 1
     convolutions = (16 * 3 * 24 + 24) + (16 * 24 * 48 + 48) + (16 * 48 * 96 + 96)
     assert counts(get_config("fruits"), (100, 100, 3), 33)[1] == convolutions + (96 * 66 + 66) + (66 * 33 + 33)

@@ -1,6 +1,7 @@
 """A paper's page, files and chapter: whole, escaped, the same numbers everywhere."""
 
 import dataclasses
+import itertools
 import json
 import re
 
@@ -8,6 +9,8 @@ import made_up
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from fmnist_jax import claims, exhibits, tidy
 from fmnist_jax.exhibits import compute
@@ -25,8 +28,10 @@ def made() -> tidy.Paper:
         )
 
     study = made_up.study(grid, effect)
-    confusions = {study.arms[0]: np.eye(10, dtype=int) * 90 + 1}
-    activities = {study.arms[0]: {"logits": np.eye(10)}}
+    counts = np.eye(10, dtype=int) * 90 + 1
+    counts[6, 2] = 31  # of 130: nothing that is the same the other way round
+    confusions = {study.arms[0]: counts}
+    activities = {study.arms[0]: {"logits": np.corrcoef(np.random.default_rng(0).normal(size=(10, 12)))}}
     columns = [
         exhibits.column("Accuracy", "test_accuracy", unit="percent"),
         exhibits.column("Loss", "test_loss"),
@@ -135,20 +140,121 @@ def test_the_chapter_links_its_figures_and_tells_the_verdicts(made):
     assert "1 min 30 s" in chapter
 
 
-def test_every_figure_is_drawn_for_light_and_dark(made):
+def of_kind(made, kind):
+    """The first exhibit of a kind, filled."""
+    return compute(made.study, next(one for one in made.exhibits if one["kind"] == kind))
+
+
+@pytest.mark.parametrize("look", [drawings.LIGHT, drawings.DARK], ids=["light", "dark"])
+def test_every_figure_is_drawn_for_light_and_dark(made, look):
+    assert {exhibit["kind"] for exhibit in made.exhibits[1:]} == set(drawings.OF_KIND)
     for exhibit in made.exhibits[1:]:
-        figure = compute(made.study, exhibit)
-        for look in (drawings.LIGHT, drawings.DARK):
-            canvas = drawings.draw(figure, look)
-            assert canvas.get_size_inches()[0] == drawings.WIDTH
-            assert canvas.get_facecolor() is not None
+        canvas = drawings.draw(compute(made.study, exhibit), look)
+        assert canvas.get_size_inches()[0] == drawings.WIDTH
+        assert to_hex(canvas.get_facecolor()) == look.paper
+        assert {to_hex(ax.get_facecolor()) for ax in canvas.axes} <= {look.paper}
+        inks = {to_hex(text.get_color()) for text in canvas.findobj(Text) if text.get_text()}
+        assert inks & {look.ink, look.muted}
+        assert look.paper not in inks
 
 
-def test_lines_are_not_smoothed_and_names_do_not_touch(made):
-    figure = compute(made.study, made.exhibits[1])
+def test_a_figure_without_data_says_so(made):
+    (text,) = drawings.draw(compute(made.study, made.exhibits[-1]), drawings.DARK).texts
+    assert text.get_text().startswith("not run yet: x: no arm has filters=99")
+    assert to_hex(text.get_color()) == drawings.DARK.muted
+
+
+def test_lines_of_curves_are_the_means_not_smoothed(made):
+    figure = of_kind(made, "curves")
+    rows = figure.data.set_index(["panel", "line", "metric"]).sort_index()
+    metrics = {"Accuracy": ["validation_accuracy"], "Loss": ["train_loss", "validation_loss"]}
+    for ax, panel, times in zip(drawings.draw(figure).axes, metrics, (100, 1), strict=True):
+        for drawn, (line, metric) in zip(ax.lines, itertools.product(("8", "16"), metrics[panel]), strict=True):
+            own = rows.loc[(panel, line, metric)]
+            assert own["x"].tolist() == [1, 2, 3, 4]
+            np.testing.assert_allclose(drawn.get_xydata(), np.column_stack([own["x"], times * own["mean"]]))
+
+
+def test_points_against_a_factor_are_ours_and_the_papers(made):
+    figure = of_kind(made, "against")
     ax = drawings.draw(figure).axes[0]
-    own = figure.data[(figure.data["panel"] == "Accuracy") & (figure.data["line"] == "8")]
-    np.testing.assert_allclose(ax.lines[0].get_ydata(), 100 * own["mean"])
+    ours = figure.data[figure.data["source"] == "ours"]
+    (drawn,) = [line for line in ax.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(drawn.get_xdata(), [1e-3, 1e-2, 1e-1, 1.0])
+    np.testing.assert_allclose(drawn.get_ydata(), 100 * ours["mean"])
+    (paper,) = [line for line in ax.lines if line.get_marker() == "D"]
+    assert paper.get_xydata().tolist() == [[0.01, pytest.approx(80.0)]]
+    ends = [segment[:, 1] for segment in ax.collections[0].get_segments()]
+    np.testing.assert_allclose(ends, 100 * ours[["low", "high"]])
+
+
+def test_a_cell_of_a_heatmap_holds_its_mean_and_half_its_interval(made):
+    figure = of_kind(made, "heatmap")
+    ax = drawings.draw(figure).axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.001", "0.01", "0.1", "1"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["8", "16"]
+    cell = figure.data.query("learning_rate == 0.01 and filters == 16").iloc[0]
+    assert ax.images[0].get_array()[1, 1] == pytest.approx(100 * cell["mean"])
+    inside = [text for text in ax.texts if np.abs(np.subtract(text.get_position(), (1, 1))).max() < 0.5]
+    assert [text.get_text() for text in inside] == [
+        f"{100 * cell['mean']:.2f}",
+        f"± {50 * (cell['high'] - cell['low']):.2f}",
+    ]
+
+
+def test_points_in_space_lie_at_their_settings_and_are_coloured_by_their_means(made):
+    figure = of_kind(made, "scatter3d")
+    ax = drawings.draw(figure).axes[0]
+    rates, filters = figure.data["learning_rate"].astype(float), figure.data["filters"]
+    ops = figure.data["op"].map({"sgd": 0, "adam": 1})
+    (points,) = ax.collections  # whose places before they are projected have no public name
+    np.testing.assert_allclose(np.transpose(points._offsets3d), np.transpose([np.log10(rates), filters, ops]))
+    np.testing.assert_allclose(points.get_array(), 100 * figure.data["mean"])
+    assert [tick.get_text() for tick in ax.get_zticklabels()] == ["sgd", "adam"]
+    assert len(figure.data) == 16
+
+
+def test_bars_are_the_percents_of_the_results_of_a_value(made):
+    figure = of_kind(made, "histograms")
+    axes = drawings.draw(figure).axes
+    for ax, factor, names in zip(
+        axes,
+        ("learning_rate", "filters", "op"),
+        (["0.001", "0.01", "0.1", "1"], ["8", "16"], ["sgd", "adam"]),
+        strict=True,
+    ):
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == names
+        own = figure.data[figure.data["factor"] == factor]
+        for bars, (_, rows) in zip(ax.containers, own.groupby("value", sort=False), strict=True):
+            assert [bar.get_height() for bar in bars] == rows["percent"].tolist()
+            assert sum(bar.get_height() for bar in bars) == pytest.approx(100)
+            left = np.array([bar.get_x() for bar in bars])
+            right = left + [bar.get_width() for bar in bars]
+            assert (left >= 100 * rows["low"]).all()
+            assert (right <= 100 * rows["high"]).all()
+
+
+def test_a_cell_of_a_confusion_is_the_percent_of_its_class(made):
+    figure = of_kind(made, "confusion")
+    ax = drawings.draw(figure).axes[0]
+    written = {text.get_position(): text.get_text() for text in ax.texts}
+    assert written[2, 6] == "23.8"  # 31 of 130, of class 6 and taken for 2
+    assert written[6, 2] == "1.0"
+    assert written[0, 0] == "91.0"
+    assert ax.images[0].get_array()[6, 2] == pytest.approx(23.846**0.5, rel=1e-4)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("taken for", "true class")
+
+
+def test_a_matrix_of_correlations_has_each_pair_once_and_the_diagonal(made):
+    figure = of_kind(made, "correlations")
+    cells = np.asarray(drawings.draw(figure).axes[0].images[0].get_array())
+    pairs = figure.data
+    np.testing.assert_allclose(cells[pairs["unit_a"], pairs["unit_b"]], pairs["correlation"])
+    np.testing.assert_allclose(cells, made.study.activities[made.study.arms[0]]["logits"])
+    assert len(pairs) == 45
+
+
+def test_names_of_lines_do_not_touch():
     places = drawings._apart([0.0, 0.01, 0.02, 0.9], 0.1, 0.0, 1.0)
     assert np.diff(places).min() >= 0.1 - 1e-9
     assert min(places) >= 0

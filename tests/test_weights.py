@@ -153,6 +153,13 @@ def test_without_torch_a_pth_says_what_to_do(small, tmp_path, monkeypatch):
         weights.load(str(tmp_path / "a.pth"), small[0])
 
 
+def test_a_torch_that_may_run_code_of_a_file_is_refused(small, tmp_path, monkeypatch):
+    (tmp_path / "a.pth").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(__version__="2.5.1+cpu"))
+    with pytest.raises(UserError, match=r"PyTorch 2.5.1\+cpu may run code of a file that it reads"):
+        weights.load(str(tmp_path / "a.pth"), small[0])
+
+
 def test_the_hub_is_asked_for_the_repository_s_file(small, tmp_path, monkeypatch):
     wanted, tensors = small
     path, asked = saved(tmp_path / "a.safetensors", tensors), []

@@ -41,6 +41,8 @@ KINDS = {
     "confuses_more": (("pair_a", "pair_b"), {}),
 }
 
+OF_IMAGES = ("worst_class", "best_class", "most_taken_for", "confuses_more")
+
 
 def check(claim: dict, factor_keys: Iterable[str] | None = None) -> None:
     """Refuses a claim that no study could judge; with `factor_keys` also one about a factor that is not among them.
@@ -69,6 +71,10 @@ def check(claim: dict, factor_keys: Iterable[str] | None = None) -> None:
             raise ValueError(f"claim {name}: {key}={value!r}: {problem}")
     if kind.startswith("fails") and (claim.get("below") is None) and (claim.get("above") is None):
         raise ValueError(f"claim {name}: below, above: {kind} needs one, the bound past which a run has failed")
+    if kind in OF_IMAGES and (wrong := [key for key in claim.get("where", ALL) if key in ("fold", *WHEN)]):
+        raise ValueError(
+            f"claim {name}: where: {wrong[0]!r}: images are counted over all folds, at the end; leave it out"
+        )
     if claim.get("each") and claim.get("some"):
         raise ValueError(f"claim {name}: some={claim['some']!r}: takes no each beside it; leave one out")
     if factor_keys is not None:
@@ -165,7 +171,8 @@ def selector(value):
             return f"{key} has an empty list of values"
         if key in WHEN and (problem := _moment(wanted)):
             return f"{key}: {problem}"
-        if key not in WHEN and isinstance(wanted, Mapping):
+        values = wanted if isinstance(wanted, list) else [wanted]
+        if key not in WHEN and not all(isinstance(value, (str, int, float, tuple)) for value in values):
             return f"{key}: takes a value, or a list of values"
     return None
 
@@ -174,7 +181,8 @@ def _moment(value):
     ends = list(value.values()) if isinstance(value, Mapping) else [value]
     if isinstance(value, Mapping) and set(value) != CHANGE:
         return "a change is {'from': 3, 'to': 'last'}"
-    return None if all(end == "last" or is_number(end) for end in ends) else "must be a number or 'last'"
+    good = all(end in ("last", "peak") or is_number(end) for end in ends)
+    return None if good else "must be a number, 'last' or 'peak'"
 
 
 def _side(value):

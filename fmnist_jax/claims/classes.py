@@ -44,7 +44,7 @@ def _mean_run(results: Results, claim: dict) -> tuple[np.ndarray, tuple[str, ...
     """Counts [C, C] of a mean run over the arms of `where`, and the names of the classes."""
     study = results.study
     frame = results.rows(claim["where"], "test_accuracy")
-    tested = frame[frame["test_accuracy"].notna() & frame["arm"].isin(list(study.confusions))]
+    tested = frame[frame["value"].notna() & frame["arm"].isin(list(study.confusions))]
     if not len(tested):
         raise Missing("there is no confusion matrix yet")
     total = sum(np.asarray(study.confusions[arm]) for arm in tested["arm"].unique())

@@ -111,23 +111,25 @@ class Results:
             return []
         return [key for key in self.keys if key not in compared] if compared & set(self.keys) else ["arm"]
 
-    def rows(self, selector: Mapping, metric: str, over: str = "") -> pd.DataFrame:
+    def rows(self, selector: Mapping, metric: str, over: str = "", *, partly: bool = False) -> pd.DataFrame:
         """The runs of `selector`: factors, arm, seed, fold, `value` (NaN of a diverged run) and `diverged`.
 
-        With `over` "epoch" or "step", a row a run and evaluation.
+        With `over` "epoch" or "step", a row a run and evaluation. At a moment a run that diverges later has not
+        diverged. With `partly`, values of a list that have no run yet are left out.
 
         Raises:
           Missing: no such metric, factor, value or evaluation.
         """
-        frame = self._selected(selector)
+        frame = self._selected(selector, partly)
         when = next(((key, selector[key]) for key in WHEN if key in selector), None)
         if over in WHEN:
             frame = self._joined(frame, self._curves(metric)[[*RUN, over, metric]])
         elif when and isinstance(when[1], Mapping):
             start, end = (self._joined(frame, self._at(metric, when[0], when[1][side])) for side in ("from", "to"))
-            frame = frame.assign(**{metric: end[metric] - start[metric]})
+            frame = frame.assign(**{metric: end[metric] - start[metric], "diverged": _diverged(end)})
         elif when:
             frame = self._joined(frame, self._at(metric, *when))
+            frame = frame.assign(diverged=_diverged(frame))
         elif metric not in frame:
             raise Missing(f"no run has {metric} yet; there are {', '.join(self.study.metrics) or 'no metrics'}")
         values = frame[metric].astype("float64")
@@ -147,7 +149,7 @@ class Results:
         sizes = fold_sizes(self.study) if folds and len(frame["fold"].unique()) > 1 else (0, 0)
         return Cube(table, (size > 0).any(2), sizes, _noun(frame, folds), _causes(frame))
 
-    def _selected(self, selector: Mapping) -> pd.DataFrame:
+    def _selected(self, selector: Mapping, partly: bool) -> pd.DataFrame:
         runs = self.study.runs
         chosen = np.ones(len(runs), bool)
         for name, wanted in selector.items():
@@ -155,8 +157,17 @@ class Results:
                 chosen &= runs[key].isin(self.values(key, wanted)).to_numpy()
         frame = runs.loc[chosen].reset_index(drop=True)
         if not len(frame):
-            raise Missing(f"no run with {words.selection(selector, self.labels)} has finished yet")
-        return frame.assign(diverged=frame["diverged_at"].notna() if "diverged_at" in frame else False)
+            raise self._none(selector)
+        for name, wanted in selector.items():
+            for value in wanted if isinstance(wanted, list) and not partly else ():  # a mean over them needs them all
+                key = self.key(name)
+                if not frame[key].isin(self.values(key, value)).any():
+                    raise self._none({**selector, name: value})
+        frame = frame if "diverged_at" in frame else frame.assign(diverged_at=np.nan)
+        return frame.assign(diverged=frame["diverged_at"].notna())
+
+    def _none(self, selector: Mapping) -> Missing:
+        return Missing(f"no run with {words.selection(selector, self.labels)} has finished yet")
 
     def values(self, key: str, wanted) -> list:
         """The values in column `key` that are one of `wanted`."""
@@ -191,16 +202,26 @@ class Results:
     def _at(self, metric: str, axis: str, moment) -> pd.DataFrame:
         curves = self._curves(metric)
         if moment == "last":
-            return self._last[[*RUN, metric]]
-        found = curves.loc[np.isclose(curves[axis].to_numpy(np.float64), moment), [*RUN, metric]]
-        if not len(found):
-            there = np.unique(curves[axis])
-            raise Missing(f"no evaluation at {axis} {moment:g}; the curves go from {there[0]:g} to {there[-1]:g}")
-        return found
+            found = self._last
+        elif moment == "peak":
+            means = curves.groupby(["arm", axis], as_index=False)[metric].mean().dropna(subset=[metric])
+            best = means.sort_values(metric, ascending=tidy.lower_is_better(metric), kind="stable")
+            found = curves.merge(best.drop_duplicates("arm")[["arm", axis]], on=["arm", axis])
+        else:
+            found = curves[np.isclose(curves[axis].to_numpy(np.float64), moment)]
+            if not len(found):
+                there = np.unique(curves[axis])
+                raise Missing(f"no evaluation at {axis} {moment:g}; the curves go from {there[0]:g} to {there[-1]:g}")
+        return found[[*RUN, *dict.fromkeys(["step", metric])]]
 
     def _joined(self, frame: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
         """Each run of `frame` with its rows of `curve` in place of its final results."""
-        return frame[[*dict.fromkeys([*RUN, *self.keys]), "diverged"]].merge(curve, on=RUN, how="left")
+        return frame[[*dict.fromkeys([*RUN, *self.keys]), "diverged", "diverged_at"]].merge(curve, on=RUN, how="left")
+
+
+def _diverged(frame: pd.DataFrame) -> pd.Series:
+    """Whether each run had diverged by the step of its row."""
+    return frame["diverged_at"].notna() & ~(frame["diverged_at"] > frame["step"])
 
 
 def fold_sizes(study: tidy.Study) -> tuple[int, int]:

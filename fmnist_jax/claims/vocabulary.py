@@ -3,8 +3,8 @@
 A selector (`a`, `b`, `where`) is a dict. Its keys are factors (a dotted config key or its short label), "arm", "fold",
 "epoch" or "step". A value is one value; a list is several, over which is averaged; a tuple is one value, as in a sweep:
 `(32, 64)` are the filters of two layers, `[32, 64]` is either. With "epoch" or "step" the curves are read at that
-evaluation ("last": each run's last) in place of the final results, and {"from": 3, "to": "last"} is the change between
-two. `where` narrows both sides.
+evaluation ("last": each run's last; "peak": each arm's where the mean over its runs is best) in place of the final
+results, and {"from": 3, "to": "last"} is the change between two. `where` narrows both sides.
 
 Settings of factors that a comparison does not name are matched: a run is compared with the run that differs in the
 named factors alone. With "arm" nothing is matched but the (seed, fold).

@@ -81,4 +81,5 @@ def _part(label: str, value) -> str:
 
 
 def _moment(axis: str, value) -> str:
-    return f"the last {axis}" if value == "last" else f"{axis} {value:g}"
+    named = {"last": f"the last {axis}", "peak": f"the {axis} that is best on average"}
+    return named[value] if isinstance(value, str) else f"{axis} {value:g}"

@@ -158,9 +158,11 @@ def _row(place: str, row, columns: Mapping, labels: int) -> Problems:
     yield from _keys(row, ROW, (), f"{place} ")
     if not isinstance(row["labels"], (list, tuple)) or len(row["labels"]) != labels:
         yield f"{place}: labels={row['labels']!r}", f"must be {labels}, one for each of the table's"
-    place = f"{place} ({', '.join(row['labels'])})"
+    place = f"{place} ({', '.join(map(str, row['labels']))})"
     yield from _selection(f"{place}: where", row["where"])
     for argument in ("paper", "text", "metrics"):
+        if not isinstance(row[argument], Mapping):
+            yield f"{place}: {argument}={row[argument]!r}", "must be a mapping of headings"
         for heading in row[argument]:
             if heading not in columns:
                 yield f"{place}: {argument}: {heading!r}", f"is no column; {nearest(heading, columns)}"
@@ -243,6 +245,8 @@ def _against(exhibit: Mapping) -> Problems:
     if problem := selecting.numbers(exhibit["numbers"]):
         yield "numbers", problem
     for line in exhibit["lines"]:
+        if not isinstance(line["paper"], (list, tuple)):
+            yield f"line {line['label']}: paper={line['paper']!r}", "must be a list of [value of the factor, number]"
         for point in line["paper"]:
             good = isinstance(point, (list, tuple)) and len(point) == 2 and is_number(point[1])
             problem = _in_unit(point[1], exhibit["unit"]) if good else "must be [value of the factor, number]"

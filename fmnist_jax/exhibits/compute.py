@@ -131,12 +131,9 @@ def _cell(results: Results, exhibit: dict, row: dict, column: dict, decimals: in
         return cell | {"missing": str(missing)}, ""
     cell |= numbers._asdict() | {"note": sample.note}
     if column["unit"] != "duration" and column["of"] != "peak_epoch":  # another machine's hours say nothing of ours
-        # A config's 0.89 may be a printed 0.890: what is lost of a number is not taken for its rounding.
-        half = 0.5 * 10.0 ** -max(decimals, LEAST[column["unit"]]) * TIMES.get(column["unit"], 1.0)
-        further = _correlated(stats.prediction_interval, sample) if column["of"] == "correlation" else None
-        cell["position"] = _position(
-            cell, further or stats.prediction_interval(sample.numbers, exhibit.get("paper_n", 1)), half
-        )
+        half = 0.5 * 10.0 ** -_rounded(paper, decimals, column["unit"]) * TIMES.get(column["unit"], 1.0)
+        further = _correlated if column["of"] == "correlation" else _further
+        cell["position"] = _position(cell, further(sample, exhibit.get("paper_n", 1)), half)
     return cell, sample.noun
 
 
@@ -160,7 +157,12 @@ def _printed(paper: float | str, unit: str, decimals: int) -> str:
     if unit == "duration":
         whole = round(seconds(paper))
         return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-    return f"{float(paper):.{decimals}f}"
+    return paper if isinstance(paper, str) else f"{float(paper):.{decimals}f}"
+
+
+def _rounded(paper: float | str | None, decimals: int, unit: str) -> int:
+    """The decimals that the paper rounds to: those of a string; a number's 0.89 may be a printed 0.890."""
+    return len(paper.partition(".")[2]) if isinstance(paper, str) else max(decimals, LEAST[unit])
 
 
 def _decimals(rows: Sequence[dict], column: dict) -> int:
@@ -223,8 +225,8 @@ def _correlation(results: Results, selector: dict, column: dict) -> tuple[Values
     return sample, stats.Interval(z.n, float(mean), stats.mean_interval(r).sd, float(low), float(high))
 
 
-def _correlated(statistic, sample: Values) -> tuple[float, float]:
-    low, high = np.tanh(statistic(fisher(sample.numbers)))
+def _correlated(sample: Values, more: int) -> tuple[float, float]:
+    low, high = np.tanh(_further(dataclasses.replace(sample, numbers=fisher(sample.numbers)), more))
     return float(low), float(high)
 
 
@@ -235,6 +237,12 @@ def interval(sample: Values) -> stats.Interval:
     """Mean, sd and 95% interval over replicates, corrected where their training sets overlap, as `analysis` has it."""
     row = stats.paired_differences([sample.numbers], *sample.sizes).iloc[0]
     return stats.Interval(int(row["n"]), *(float(row[name]) for name in ("mean", "sd", "low", "high")))
+
+
+def _further(sample: Values, more: int) -> tuple[float, float]:
+    """Where the mean of `more` further replicates falls."""
+    train, validation = sample.sizes
+    return stats.prediction_interval(sample.numbers, more, overlap=validation / train if train else 0.0)
 
 
 def _one(results: Results, frame: pd.DataFrame) -> Values:
@@ -278,7 +286,7 @@ def _curves(results: Results, exhibit: dict) -> Figure:
         for line in exhibit["lines"]:
             for metric in panel["metrics"]:
                 try:
-                    frame = results.rows({**exhibit["where"], **line["where"]}, metric, over=axis)
+                    frame = results.rows({**exhibit["where"], **line["where"]}, metric, over=axis, partly=True)
                     frame = frame[frame[axis].notna() & frame[metric].notna()].reset_index(drop=True)
                     if not len(frame):
                         raise Missing(f"no {metric.replace('_', ' ')} yet")
@@ -298,7 +306,7 @@ def _against(results: Results, exhibit: dict) -> Figure:
         metric = line["metric"] or exhibit["metric"]
         try:
             key = results.key(exhibit["factor"])
-            frame = results.rows({**exhibit["where"], **line["where"]}, metric, key)
+            frame = results.rows({**exhibit["where"], **line["where"]}, metric, key, partly=True)
             frame = frame.assign(x=_along(frame[key], exhibit))
             frame = frame[frame["x"].notna()].reset_index(drop=True)
             values, level = np.unique(frame["x"], return_inverse=True)
@@ -340,9 +348,10 @@ def _grid(results: Results, exhibit: dict) -> Figure:
     """Of a heatmap and of a scatter in space: the mean of each setting of the factors."""
     try:
         keys = [results.key(name) for name in exhibit["factors"]]
-        frame = results.rows(exhibit["where"], exhibit["metric"]).dropna(subset=keys).reset_index(drop=True)
+        frame = results.rows(exhibit["where"], exhibit["metric"], partly=True)
     except Missing as why:
         return _figure(exhibit, [], (*exhibit["factors"], *NUMBERS), [str(why)], "seeds")
+    frame = frame.dropna(subset=keys).reset_index(drop=True)
     level = frame.groupby(keys, sort=False).ngroup().to_numpy()
     numbers, noun = _by_level(results, frame, level, keys)
     settings = frame[keys].drop_duplicates().reset_index(drop=True)
@@ -354,7 +363,7 @@ def _histograms(results: Results, exhibit: dict) -> Figure:
     columns = ("factor", "value", "low", "high", "results", "percent")
     try:
         keys = [results.key(name) for name in exhibit["factors"]]
-        frame = results.rows(exhibit["where"], exhibit["metric"]).dropna(subset=["value", *keys])
+        frame = results.rows(exhibit["where"], exhibit["metric"], partly=True).dropna(subset=["value", *keys])
         if not len(frame):
             raise Missing("no run has a result yet")
     except Missing as why:
@@ -380,7 +389,7 @@ def ordered(column: pd.Series) -> list:
 def _confusion(results: Results, exhibit: dict) -> Figure:
     columns, study = ("true", "predicted", "images", "percent"), results.study
     try:
-        frame = results.rows(exhibit["where"], "test_accuracy")
+        frame = results.rows(exhibit["where"], "test_accuracy", partly=True)
     except Missing as why:
         return _figure(exhibit, [], columns, [str(why)])
     runs = frame[frame["arm"].isin(list(study.confusions)) & frame["value"].notna()]
@@ -403,7 +412,8 @@ def _correlations(results: Results, exhibit: dict) -> Figure:
     images, frames, missing = {}, [], []
     for line in exhibit["arms"]:
         try:
-            arms = results.rows({**exhibit["where"], **line["where"]}, results.study.metric)["arm"].unique()
+            where = {**exhibit["where"], **line["where"]}
+            arms = results.rows(where, results.study.metric, partly=True)["arm"].unique()
         except Missing as why:
             missing.append(f"{line['label']}: {why}")
             continue

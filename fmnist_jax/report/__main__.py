@@ -16,10 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         print(_write(asked))
-    except (UserError, RunError, OSError) as error:
+    except (UserError, RunError, ValueError, OSError) as error:  # ValueError: of claims and exhibits
         text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
-        return 2 if isinstance(error, UserError) else 1
+        return 2 if isinstance(error, (UserError, ValueError)) else 1
     return 0
 
 

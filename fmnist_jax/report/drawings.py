@@ -23,7 +23,7 @@ WIDTH = 9.0
 DPI = 200  # 1,800 px for 900
 MAX_TICKS = 14
 MANY_BANDS = 6  # more, and nothing is seen through them but for paler ones
-WIDE = 100  # largest by smallest value, from which a scale of colours is of logarithms
+WIDE = 100  # largest by smallest value
 MAX_WRAPPED = 8  # names of lines that may take two rows
 DASHES = {"validation": "-", "train": (0, (1, 1.2)), "test": "--"}
 
@@ -373,6 +373,11 @@ def _no_lines(ax, shape: tuple, look: Look) -> None:
     ax.spines[:].set_visible(False)
 
 
+def is_wide(values: pd.Series) -> bool:
+    """Whether colours are of logarithms: losses of several kinds, which differ by a hundred times."""
+    return bool(values.min() > 0 and values.max() / values.min() >= WIDE)
+
+
 def places(data: pd.DataFrame, factor: str) -> tuple[np.ndarray, list, list[str]]:
     """Where a factor's values lie on an axis in space: [rows], and the ticks with their names."""
     values = ordered(data[factor])
@@ -399,8 +404,7 @@ def _scatter3d(figure: Figure, look: Look) -> Canvas:
     for x, y, z in zip(at[0][0], at[1][0], at[2][0], strict=True):
         ax.plot([x, x], [y, y], [floor, z], color=look.grid, linewidth=0.6, zorder=0)
     colours = times * data["mean"]
-    wide = colours.min() > 0 and colours.max() / colours.min() >= WIDE  # losses of several kinds
-    style = {"norm": LogNorm()} if wide else {}
+    style = {"norm": LogNorm()} if is_wide(colours) else {}
     points = ax.scatter(
         *(a[0] for a in at), c=colours, cmap=shades, s=58, depthshade=False, edgecolors=look.paper, linewidths=0.5,
         **style,

@@ -23,9 +23,13 @@ def tally(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
 
 def claims(study: tidy.Study, verdicts: Sequence[Verdict]) -> list[dict]:
     """The verdicts, written out; what an effect is of follows from the kind of its claim."""
-    shares = words.shares(study)
     pairs = itertools.zip_longest(verdicts, study.claims[: len(verdicts)], fillvalue={})
-    return [_claim(verdict, claim, shares.get(verdict.metric, False)) for verdict, claim in pairs]
+    return [_claim(verdict, claim, _is_share(study, verdict.metric)) for verdict, claim in pairs]
+
+
+def _is_share(study: tidy.Study, metric: str) -> bool:
+    """Also of a metric that is none of `Study.metrics`, such as the recall of a class."""
+    return any(words.is_share(metric, table[metric]) for table in (study.runs, study.curves) if metric in table)
 
 
 def _claim(verdict, claim: dict, share: bool) -> dict:

@@ -203,6 +203,7 @@ def _turning(figure: Figure) -> dict:
         "values": ((100 if share else 1) * data["mean"]).round(5).tolist(),
         "title": words.metric_label(exhibit["metric"], share),
         "lower": tidy.lower_is_better(exhibit["metric"]),
+        "log": drawings.is_wide(data["mean"]),
     }
 
 

@@ -43,16 +43,20 @@ def mean_interval(values, confidence: float = 0.95) -> Interval:
     return Interval(n, mean, sd, mean - half, mean + half)
 
 
-def prediction_interval(values, more: int = 1, confidence: float = 0.95) -> tuple[float, float]:
+def prediction_interval(values, more: int = 1, confidence: float = 0.95, overlap: float = 0.0) -> tuple[float, float]:
     """Where the mean of `more` further values like the finite entries of `values` [n] falls, if they are normal.
 
-    mean ± t(1 - (1 - confidence) / 2, n - 1) * sd * sqrt(1 / more + 1 / n) (Hahn 1969). NaN for n < 2.
+    mean ± t(1 - (1 - confidence) / 2, n - 1) * sd * sqrt(1 / more + 1 / n + 2 * overlap) (Hahn 1969). NaN for n < 2.
+    For folds `overlap` is validation images by training images: by so many variances of a fold the mean of any number
+    of folds varies beyond what independent ones would (Nadeau and Bengio 2003), theirs and ours.
     """
     values = finite(values)
     n = len(values)
     if n < 2:
         return np.nan, np.nan
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) * np.sqrt(1 / more + 1 / n))
+    half = float(
+        stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) * np.sqrt(1 / more + 1 / n + 2 * overlap)
+    )
     return float(values.mean()) - half, float(values.mean()) + half
 
 

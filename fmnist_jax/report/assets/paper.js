@@ -3,8 +3,16 @@
 const byId = (id) => document.getElementById(id);
 const turning = JSON.parse(byId("turning-data").textContent);
 
+// Ticks of a scale of logarithms.
+function decades(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)], ticks = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+    for (const step of [1, 2, 5]) if (step * 10 ** power >= low && step * 10 ** power <= high) ticks.push(Number((step * 10 ** power).toPrecision(1)));
+  return { tickvals: ticks.map(Math.log10), ticktext: ticks.map(String) };
+}
+
 function turn(id) {
-  const place = byId(id), { axes, values, title, lower } = turning[id];
+  const place = byId(id), { axes, values, title, lower, log } = turning[id];
   place.hidden = false;
   place.parentElement.querySelector(".still").hidden = true;
   const narrow = place.clientWidth < 560, far = narrow ? 1.5 : 1.12;
@@ -13,10 +21,11 @@ function turn(id) {
     tickvals: one.ticks, ticktext: one.names.map((name) => plain(shorten(name, 16))), showspikes: false, gridcolor: colour("line"), backgroundcolor: "rgba(0,0,0,0)",
   });
   const said = (i) => [...axes.map((one) => `${plain(one.title)} ${plain(one.names[one.ticks.indexOf(one.at[i])] ?? "")}`), `<b>${plain(title)} ${Number(values[i].toPrecision(5))}</b>`].join("<br>");
+  const bar = { ...colourBar(title), ...(log ? decades(values) : {}) };
   const trace = {
     type: "scatter3d", mode: "markers", x: axes[0].at, y: axes[1].at, z: axes[2].at, text: values.map((_, i) => said(i)), hovertemplate: "%{text}<extra></extra>",
-    marker: { size: narrow ? 5 : 7, color: values, colorscale: scaleOf({ lower }), opacity: 0.95, line: { width: 0 }, showscale: true,
-      colorbar: narrow ? { ...colourBar(title), orientation: "h", y: -0.02, yanchor: "top", title: { text: plain(title), side: "bottom", font: { size: 11, color: colour("muted") } } } : colourBar(title) },
+    marker: { size: narrow ? 5 : 7, color: log ? values.map(Math.log10) : values, colorscale: scaleOf({ lower }), opacity: 0.95, line: { width: 0 }, showscale: true,
+      colorbar: narrow ? { ...bar, orientation: "h", y: -0.02, yanchor: "top", title: { text: plain(title), side: "bottom", font: { size: 11, color: colour("muted") } } } : bar },
   };
   const layout = baseLayout({
     margin: { l: 0, r: 0, t: 0, b: narrow ? 52 : 0 }, uirevision: id,
