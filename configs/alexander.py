@@ -69,10 +69,11 @@ def get_config(part=""):
 
 
 NOTES = (
-    "The paper's tests (Table 3) are one run each; here of each as many as n says, enough to tell a third of a point.",
+    "The paper's tests (Table 3) are one run each; here of each as many as n says, enough to tell half a point.",
     "Training accuracy and loss are running means over an epoch, as Keras prints them.",
     "The paper prints the leaky ReLU as -αx for x < 0, a slip: here αx; alexander.py:slope has both.",
-    "Folds are stratified; the paper does not say.",
+    "Folds are stratified; the paper does not say. Dropout of a convolution comes after its batch norm; the paper says "
+    "after max-pooling, which batch norm follows here.",
     "What seems to be its code is public (these five names, 10 folds, a list `timeline`). It averages each variant's "
     "curves with those of all variants before it, and its SoftPool net pools by maximum; Table 2 is given both ways. "
     "Elsewhere a variant's means are its own, and SoftPool is SoftPool.",

@@ -254,7 +254,7 @@ EXHIBITS = {
             columns=[exhibits.column("Test accuracy", "test_accuracy", unit="percent")],
             where=PUBLISHED,
             source="The author's results",
-            note="The author's: means of 24 runs a rate, of out/project_cumulative.csv in ConvNetHyperParameterOptimization.",
+            note="The paper's: means of 24 runs a rate, of out/project_cumulative.csv in the author's repository.",
             paper_n=6,  # one of our repeats is a mean over four nets too
         ),
         exhibits.heatmap(
