@@ -463,7 +463,7 @@ EXHIBITS = {
             ],
             panels=[
                 exhibits.panel("validation accuracy", "validation_accuracy", unit="share"),
-                exhibits.panel("training loss", "train_loss"),
+                exhibits.panel("training loss", "train_loss", log=True),
             ],
             source="Section 4.1.1",
             x="step",
