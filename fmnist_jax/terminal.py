@@ -33,6 +33,11 @@ class Progress:
     images_per_second: float = math.nan
     validation: str = ""
 
+    @property
+    def left(self) -> float:
+        """Seconds to its end at the speed it has; NaN before that is known."""
+        return (self.total_steps - self.step) * self.batch_size * self.runs / self.images_per_second
+
     def line(self) -> str:
         """One line: step, epoch, images/s, time left, mean validation accuracy and spread."""
         runs, epochs = f"{self.runs} run{'s' if self.runs > 1 else ''}", self.total_steps / self.steps_per_epoch
@@ -46,8 +51,7 @@ class Progress:
             f"epoch {self.step / self.steps_per_epoch:.2f}/{epochs:g}",
         ]
         if math.isfinite(self.images_per_second):
-            left = (self.total_steps - self.step) * self.batch_size * self.runs / self.images_per_second
-            parts += [f"{self.images_per_second:,.0f} images/s", f"{duration(left)} left"]
+            parts += [f"{self.images_per_second:,.0f} images/s", f"{duration(self.left)} left"]
         return "  ".join([*parts, self.validation] if self.validation else parts)
 
 
@@ -146,8 +150,9 @@ class Live:
         if self._started is None:  # what was done before this process took none of its time
             self._started = self._done + self._share * progress.first_step / max(1, progress.total_steps)
         if done > self._started and progress.step:
-            seconds = time.monotonic() - self._started_at
-            head += f", {duration(seconds * (1 - done) / (done - self._started))} left"
+            pace = (time.monotonic() - self._started_at) / (done - self._started)
+            own = progress.left if math.isfinite(progress.left) else pace * (self._done + self._share - done)
+            head += f", {duration(own + pace * (1 - self._done - self._share))} left"
         return f"{head}  {line}"
 
     def means(self, most: int = ARMS_SHOWN) -> list[tuple[str, stats.Interval, float]]:

@@ -28,6 +28,20 @@ def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
     assert "45% of the study, 1 min 50 s left" in within._line(terminal.Progress(1, 10, 10, 1, step=9, first_step=8))
 
 
+def test_the_time_left_has_the_groups_own_speed(monkeypatch):
+    """Half of the work in 100 s; of the other half's group 90% are left, at 1 image a second 900 s."""
+    now = [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    live = terminal.Live(Console(), "s", ["a"])
+    live.of_study(0, 3, 0.0, 0.5)
+    live._line(terminal.Progress(1, 10, 10, 1))
+    now[0] = 100.0
+    live.of_study(1, 3, 0.5, 0.25)
+    slow = terminal.Progress(1, 1000, 10, 1, step=100, images_per_second=1.0)
+    pace = 100 / 0.525
+    assert f"52% of the study, {terminal.duration(900 + 0.25 * pace)} left" in live._line(slow)
+
+
 def test_the_accuracy_so_far_says_where_it_is_measured():
     live = terminal.Live(Console(file=io.StringIO()), "study", {"a": 0, "b": 1})
     live.of_study(0, 1, 0.0, 1.0)
