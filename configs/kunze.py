@@ -6,8 +6,9 @@ Source: Kunze, Pütz and Ginter 2019, "Fashion MNIST" (MIRI-KMLMM, UPC Barcelona
     0.5 in the paper, on the other axis), filters (Figure 9), sizes (Figure 10), classical (its comparison with other
     classifiers); by name alone, of its future work, augmentation and deeper.
 Command: python -m fmnist_jax.main --config=configs/kunze.py   (kunze.py:quick, kunze.py:full, kunze.py:units,quick ...)
-Cost: see docs/replication.md.
-Expect: see docs/replication.md.
+Cost: 600 runs in 53 min on two cores with other work beside, 11 of it for classical classifiers.
+Expect: validation accuracy 34, 45, 40, 61, 56, 39, 28, 20 and 19% with 3 to 800 units (n 10), all nets of 800 units at
+    chance at 1e-3; CNNs 82% with one filter to 88% with 20 (n 5); 4 of its 16 claims replicated: docs/replication.md.
 """
 
 from fmnist_jax import claims, exhibits, sweep

@@ -15,7 +15,9 @@ from fmnist_jax.population import Units
 from fmnist_jax.signals import Signals
 from fmnist_jax.terminal import Live, Progress
 
-CHUNK_SECONDS = 1.0  # how often the live line moves and a signal is seen; no result depends on it
+# How often the live line moves and a signal is seen; no result depends on it. A dispatch copies its run's state, which
+# with millions of parameters takes as long as a step: where a device takes many runs in turn, each gets half a second.
+CHUNK_SECONDS, DISPATCH_SECONDS, MOST_SECONDS = 1.0, 0.5, 5.0
 
 
 class Interrupted(Exception):
@@ -173,7 +175,9 @@ class _Session:
             images = (step - self.counted_from[0]) * self.group.static.batch_size * len(self.group.runs)
             self.progress.images_per_second = images / (working - self.counted_from[1])
         self.live.update(self.progress)
-        return int(np.clip(steps * CHUNK_SECONDS / seconds, 1, 4 * steps))
+        in_turn = len(self.population.unit_devices) / len(self.population.devices)
+        wanted = min(max(CHUNK_SECONDS, DISPATCH_SECONDS * in_turn), MOST_SECONDS)
+        return int(np.clip(steps * wanted / seconds, 1, 4 * steps))
 
     def _close_segment(self, state, step: int):
         """Dispatches the evaluation of a segment; its metrics are read after the next has been dispatched."""
