@@ -98,7 +98,7 @@ def _parts(topics, scale, steps, repeats):
             "dataset.centre": False,
             "seeds": min(repeats, 5),
             "references": ("svm", "random_forest", "logistic_regression", "k_nearest"),
-            "reference_images": 5000 if scale == "quick" else 0,
+            "reference_images": 2500 if scale == "quick" else 0,
         }
     for topic in FUTURE:
         if topic in topics:
@@ -168,7 +168,7 @@ NOTES = (
 )
 QUICK = (
     "Quick: a fifth of the steps for dense nets and a tenth for CNNs (3,000 and 1,000), three seeds, evaluated every "
-    "100 steps, reference classifiers on 5,000 images. A net that starts with weights as large as here is then far "
+    "100 steps, reference classifiers on 2,500 images. A net that starts with weights as large as here is then far "
     "from its end: accuracies are lower, so that claims about values fail for that alone, and the order of many and "
     "few units may be another. With three seeds most verdicts are inconclusive; no curve gets to step 4,000."
 )
@@ -556,7 +556,7 @@ EXHIBITS = {
             columns=[exhibits.column("Accuracy", "test_accuracy", unit="share")],
             source="Section 5",
             note="The paper quotes 0.897 from Zalando's benchmark. Classifiers of scikit-learn have the same training "
-            "images (quick: 5,000 of them), each pixel standardised, as that benchmark does.",
+            "images (quick: 2,500 of them), each pixel standardised, as that benchmark does.",
         ),
     ),
 }
