@@ -48,7 +48,7 @@ def choose_conv(method: str, platform: str, mode: str) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Units:
-    """What belongs to the runs: one tree a unit, on the unit's device. A unit is a run (mapped) or a device's runs."""
+    """What belongs to the runs: one tree a unit, on a device. A unit is a run (mapped) or a device's runs."""
 
     parts: list[Any]
 
@@ -92,6 +92,12 @@ def forget_programs() -> None:
     _programs.cache_clear()
 
 
+def _on(device: jax.Device, tree):
+    """The tree on a device; what the host has stays there."""
+    leaf = next((leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)), None)
+    return tree if leaf is None or leaf.device == device else jax.device_put(tree, device)
+
+
 class Population:
     """The programs of one group of `runs` runs on `devices`, compiled once each and timed apart."""
 
@@ -105,6 +111,7 @@ class Population:
         else:
             self.width = -(-runs // len(self.devices))  # runs of a device; the last one's are padded
             self.unit_devices = self.devices = self.devices[: -(-runs // self.width)]
+        self._turn = 0
         self._run, self._jitted, self._compiled = _programs(static, mode)
         self._order: tuple[int, Inputs | None, Units | None] = (-1, None, None)
         self._rows: tuple[int, Inputs | None, list[np.ndarray]] = (-1, None, [])  # the same on the host
@@ -155,6 +162,7 @@ class Population:
         idle = self._idle(stopped)
         if isinstance(inputs.images, Streamed):
             return self._stream_segment(state, inputs, epoch, start, num_steps, idle)
+        self._take_turns()
         data = (inputs.images, inputs.labels, self._order_of(inputs, epoch))
         trained = self._call(
             self._run.segment, state, inputs.hyper, *data, np.int32(start), np.int32(num_steps), skip=idle
@@ -225,6 +233,7 @@ class Population:
         if isinstance(images, Streamed):
             both = self._stream_evaluate(state, hyper, images, labels, indices, sizes)
         else:
+            self._take_turns()
             both = self._call(self._run.evaluate, state, hyper, images, labels, indices, sizes)
         return both.map(lambda part: part[0]), both.map(lambda part: part[1])
 
@@ -276,6 +285,16 @@ class Population:
             queues.append([(lot, *block) for lot in lots.values() for block in blocks])
         return queues
 
+    def _take_turns(self) -> None:
+        """The next device for every mapped run, where they do not divide: none has one run more to do for good.
+
+        With two calls under way no device waits: 5 runs take two devices 2.5 times as long as one, not 3 times.
+        """
+        if self.mode == "map" and self.runs % len(self.devices):
+            self._turn += 1
+            count = len(self.devices)
+            self.unit_devices = [self.devices[(i + self._turn) % count] for i in range(self.runs)]
+
     def _call(self, function: Callable, *args, skip: Sequence[int] = ()) -> Units:
         axes = tuple(0 if isinstance(a, Units) else None for a in args)
         results = []
@@ -292,6 +311,7 @@ class Population:
     def _dispatch(self, unit: int, function: Callable, args: Sequence, axes: tuple[int | None, ...]):
         """Starts `function` of a unit's own arguments on its device; `axes` say which of them have one of runs."""
         device = self.unit_devices[unit]
+        args = [_on(device, arg) for arg in args]
         shapes = tuple((np.shape(leaf), leaf.dtype) for leaf in jax.tree.leaves(args))
         if (function, axes, device, shapes) not in self._compiled:
             self._compile(function, axes, shapes, args)

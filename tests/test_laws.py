@@ -126,6 +126,20 @@ def test_law_4_more_devices_same_bits(mapped):
     assert same_bits(trained(pop, inputs, STEPS), mapped)
 
 
+def test_law_4_runs_that_do_not_divide_take_turns(mapped):
+    """Each of three runs is on the first of two devices in every other chunk, so that neither has more to do."""
+    pop, inputs = build(tiny(), devices=2)
+    seen = []
+    state = pop.init(inputs)
+    for step in range(0, 12, 3):
+        state = pop.segment(state, inputs, step, 3)
+        seen.append([part.step.device for part in state.parts])
+    first, second = pop.devices
+    assert seen[0] == seen[2] == [second, first, second]
+    assert seen[1] == seen[3] == [first, second, first]
+    assert same_bits(pop.get(pop.segment(state, inputs, 12, 6)), mapped)
+
+
 KITCHEN_SINKS = (
     {
         "augment__ops": ("flip", "rotate", "shift", "brightness", "contrast", "noise", "erase"),
