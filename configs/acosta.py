@@ -437,7 +437,7 @@ def _scaled(at):
         f"Scaled down: {at['steps']:,} steps of {at['batch']} images, where the paper has 20,000 of 500. Rates are "
         f"chosen so that rate x steps is as with 20,000 steps at {at['steps'] / 20_000:g} times the rate; smaller "
         "batches make noisier steps, and fewer steps allow less large a reach. "
-        f"Every image is seen {at['steps'] * at['batch'] / 60_000:.2g} times: too few to overfit, and what dropout is "
-        "against has hardly begun."
+        f"In passes over the images that is {at['steps'] * at['batch'] / 60_000:.2g}: too little to overfit, and what "
+        "dropout is against has hardly begun."
         + (" Pooling and dropout are asked of the smallest net." if at["steps"] == SCALES["quick"]["steps"] else "")
     )

@@ -255,7 +255,7 @@ def test_a_matrix_of_correlations_has_each_pair_once_and_the_diagonal(made):
 
 
 def test_names_of_lines_do_not_touch():
-    places = drawings._apart([0.0, 0.01, 0.02, 0.9], 0.1, 0.0, 1.0)
+    places = drawings._apart([0.0, 0.01, 0.02, 0.9], 0.1)
     assert np.diff(places).min() >= 0.1 - 1e-9
     assert min(places) >= 0
     assert places[-1] == 0.9

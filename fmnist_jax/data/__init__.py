@@ -1,7 +1,6 @@
 """Where the images come from: load() one set by name; `splits` divides its training part."""
 
 import dataclasses
-import hashlib
 
 from fmnist_jax.data import folder, from_tfds, idx, images, synthetic
 from fmnist_jax.data.dataset import Dataset
@@ -36,7 +35,7 @@ def _centred(dataset: Dataset) -> Dataset:
         dataset,
         train_images=images.centred(dataset.train_images),
         test_images=images.centred(dataset.test_images),
-        fingerprint=hashlib.sha256(f"{dataset.fingerprint}:centred".encode()).hexdigest(),
+        fingerprint=images.changed_fingerprint(dataset.fingerprint, "centred"),
     )
 
 
@@ -77,5 +76,5 @@ def _resized(dataset: Dataset, image_size: int) -> Dataset:
         dataset,
         train_images=images.resize(dataset.train_images, image_size),
         test_images=images.resize(dataset.test_images, image_size),
-        fingerprint=images.resized_fingerprint(dataset.fingerprint, image_size),
+        fingerprint=images.changed_fingerprint(dataset.fingerprint, image_size),
     )

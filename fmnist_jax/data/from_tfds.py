@@ -90,7 +90,7 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
             parts.append(cache.Part((len(sources[split]), *shape), decoded, labels))
         if parts[0].shape[1:] != parts[1].shape[1:]:
             raise _mixed(f"tfds:{name}", parts[0].shape[1:], "test[0]", parts[1].shape[1:])
-        return *parts, class_names, lambda: images.resized_fingerprint(digest.hexdigest(), image_size)
+        return *parts, class_names, lambda: images.changed_fingerprint(digest.hexdigest(), image_size)
 
     key = "\0".join([str(cache.LAYOUT), "tfds", builder.info.full_name, str(builder.data_path), str(image_size)])
     return cache.decoded(hashlib.sha256(key.encode()).hexdigest(), f"tfds:{name}", build)

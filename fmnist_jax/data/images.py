@@ -115,9 +115,9 @@ def _less_means(images: np.ndarray) -> np.ndarray:
     return images - images.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
 
 
-def resized_fingerprint(fingerprint: str, image_size: int) -> str:
-    """The fingerprint of the same content at another size."""
-    return hashlib.sha256(f"{fingerprint}:{image_size}".encode()).hexdigest() if image_size else fingerprint
+def changed_fingerprint(fingerprint: str, change: int | str) -> str:
+    """The fingerprint of the same content at another size, or else changed; without a change (0, "") the same."""
+    return hashlib.sha256(f"{fingerprint}:{change}".encode()).hexdigest() if change else fingerprint
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

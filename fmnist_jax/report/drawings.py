@@ -233,7 +233,7 @@ def _name_ends(ax, ends: list[tuple], look: Look) -> None:
     own = [float(np.clip(of_axes.transform(of_data.transform(end[:2]))[1], 0, 1)) for end in ends]
     right = max(ends, key=lambda end: end[0])
     far = of_axes.transform(of_data.transform(right[:2]))[0]
-    for (x, y, name, hue), at, place in zip(ends, own, _apart(own, gap, 0.0, 1.0), strict=True):
+    for (x, y, name, hue), at, place in zip(ends, own, _apart(own, gap), strict=True):
         moved = abs(place - at) > 0.3 * gap
         arrow = {"arrowstyle": "-", "color": hue, "linewidth": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 1}
         ax.annotate(
@@ -249,8 +249,8 @@ def _name_ends(ax, ends: list[tuple], look: Look) -> None:
         )
 
 
-def _apart(wanted: list[float], gap: float, bottom: float, top: float) -> list[float]:
-    """Ascending places at least `gap` apart, near those wanted, within the axes where they fit."""
+def _apart(wanted: list[float], gap: float) -> list[float]:
+    """Ascending places at least `gap` apart, near those wanted, within 0 to 1 where they fit."""
     groups = [[y, 1] for y in wanted]  # middle, how many
     i = 0
     while i < len(groups) - 1:
@@ -263,7 +263,7 @@ def _apart(wanted: list[float], gap: float, bottom: float, top: float) -> list[f
     places = []
     for middle, n in groups:
         half = gap * (n - 1) / 2
-        middle = min(max(middle, bottom + half), top - half) if 2 * half <= top - bottom else middle
+        middle = min(max(middle, half), 1 - half) if 2 * half <= 1 else middle
         places += [middle - half + gap * k for k in range(n)]
     return places
 
