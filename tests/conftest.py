@@ -12,6 +12,12 @@ jax.config.update("jax_num_cpu_devices", 2)
 
 ROOT = Path(__file__).parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+LONGEST = ("test_main.py", "test_engine.py", "test_studies.py", "test_laws.py", "test_benchmarks.py", "test_paper.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that at the end no worker is left alone with one."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command as a user types it: exit status, one line an error, kills and signals."""
 
+import functools
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import kills
 import pytest
 
 ROOT = Path(__file__).parent.parent
+BOTH = pytest.mark.parametrize("part", ["mapped", "vmapped"])
 
 
 def main(*arguments):
@@ -56,28 +58,36 @@ def config_flag(part="mapped"):
     return f"--config={ROOT / 'tests/kill_config.py'}:{part}"
 
 
-@pytest.fixture(scope="module", params=["mapped", "vmapped"])
-def whole(request, tmp_path_factory):
-    """A part of kill_config, what a run of it that nobody disturbs comes to, and its seconds."""
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Of a part of kill_config: what a run of it that nobody disturbs comes to, and its seconds."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
-    directory = tmp_path_factory.mktemp("whole")
-    kills.run(directory / "warm", request.param)
-    start = time.monotonic()
-    kills.run(directory / "whole", request.param)
-    return request.param, kills.outcome(directory / "whole"), time.monotonic() - start
+
+    @functools.cache
+    def of(part):
+        directory = tmp_path_factory.mktemp("whole")
+        kills.run(directory / "warm", part)
+        start = time.monotonic()
+        kills.run(directory / "whole", part)
+        return kills.outcome(directory / "whole"), time.monotonic() - start
+
+    return of
 
 
-def test_law_2_killed_and_resumed_has_the_bits_of_an_unkilled_run(whole, tmp_path):
+@BOTH
+def test_law_2_killed_and_resumed_has_the_bits_of_an_unkilled_run(whole, part, tmp_path):
     """One random moment a mode here; `python tests/kills.py --kills 20` for more."""
-    part, wanted, seconds = whole
+    wanted, seconds = whole(part)
     got = kills.trial(tmp_path / "w", part, seconds, random.Random(tmp_path.name))
     assert got.keys() == wanted.keys()
     assert [k for k in wanted if got[k] != wanted[k]] == []
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, signum, status):
-    part, wanted, _ = whole
+@pytest.mark.parametrize(
+    ("part", "signum", "status"), [("mapped", signal.SIGTERM, 143), ("vmapped", signal.SIGINT, 130)]
+)
+def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, part, signum, status):
+    wanted, _ = whole(part)
     process = subprocess.Popen(
         kills.command(tmp_path, part), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -94,8 +104,7 @@ def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, si
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
-    part, wanted, _ = whole
-
+    part, (wanted, _) = "mapped", whole("mapped")
     limited = ["bash", "-c", 'ulimit -f 30; exec "$@"', "-", *kills.command(tmp_path, part)]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=120)
     status, error = done.returncode, done.stderr
@@ -108,9 +117,10 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
     assert [k for k in wanted if got[k] != wanted[k]] == []
 
 
-def test_a_second_start_finds_every_program_in_the_cache(whole, tmp_path):
+@BOTH
+def test_a_second_start_finds_every_program_in_the_cache(whole, part, tmp_path):
     """`whole` has filled the cache: a new workdir compiles nothing, so no program is added."""
-    part = whole[0]
+    whole(part)
     programs = Path(os.environ["XDG_CACHE_HOME"]) / "fmnist_jax" / "xla"
     before = {p.name for p in programs.iterdir() if not p.name.endswith("-atime")}
     assert before
