@@ -168,6 +168,17 @@ def test_the_peak_is_the_epoch_at_which_the_mean_over_replicates_is_best():
     assert one_cell(study, {"epoch": "last"}, metric="validation_accuracy")["mean"] == pytest.approx(0.725)
 
 
+def test_the_average_is_over_a_runs_evaluations_and_the_interval_over_runs():
+    study = curved()
+    first, second = (0.6 + 0.8 + 0.75) / 3, (0.6 + 0.9 + 0.7) / 3
+    cell = one_cell(study, metric="validation_accuracy", of="average")
+    assert (cell["n"], cell["mean"]) == (2, pytest.approx((first + second) / 2))
+    assert cell["sd"] == pytest.approx((second - first) / np.sqrt(2))
+    curves = study.curves[(study.curves["seed"] == 0) | (study.curves["epoch"] < 3)]
+    short = dataclasses.replace(study, curves=curves)
+    assert one_cell(short, metric="validation_accuracy", of="average")["mean"] == pytest.approx(first)
+
+
 def test_what_is_not_there_is_a_gap_with_a_reason():
     study = measured({"a": [0.9, 0.8]})
     assert one_cell(study, {"net": "b"}, paper=0.5)["missing"] == "no arm has net=b; there are a"

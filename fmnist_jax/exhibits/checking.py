@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fmnist_jax.claims import checking as selecting
 from fmnist_jax.claims.checking import SELECTED, WHEN, is_number, names_of, nearest
 
-QUANTITIES = ("mean", "peak", "peak_epoch", "correlation", "text")
+QUANTITIES = ("mean", "average", "peak", "peak_epoch", "correlation", "text")
 UNITS = ("percent", "share", "duration", "")
 EMPTY = "-"
 REFERENCE = "reference"  # in a row's selector: a classical classifier by name

@@ -203,12 +203,23 @@ def _peak_epoch(results: Results, selector: dict, column: dict) -> tuple[Values,
     return sample, stats.Interval(len(sample.numbers), epoch, np.nan, np.nan, np.nan)
 
 
-def _best_epoch(results: Results, selector: dict, metric: str) -> tuple[float, Values]:
-    """The epoch at which the mean over replicates of `metric` is best, of replicates that have every evaluation."""
+def _average(results: Results, selector: dict, column: dict) -> tuple[Values, stats.Interval]:
+    _, cube = _by_epoch(results, selector, column["metric"])
+    sample = _values(cube, cube.table.mean(0))  # of a run that lacks an evaluation nan, and left out
+    return sample, interval(sample)
+
+
+def _by_epoch(results: Results, selector: dict, metric: str) -> tuple[np.ndarray, Cube]:
+    """The epochs at which there are evaluations, and the metric at each."""
     frame = results.rows(selector, metric, over="epoch")
     frame = frame[frame["epoch"].notna()].reset_index(drop=True)
     epochs, level = np.unique(frame["epoch"], return_inverse=True)
-    cube = results.cube(frame, level, ())
+    return epochs, results.cube(frame, level, ())
+
+
+def _best_epoch(results: Results, selector: dict, metric: str) -> tuple[float, Values]:
+    """The epoch at which the mean over replicates of `metric` is best, of replicates that have every evaluation."""
+    epochs, cube = _by_epoch(results, selector, metric)
     rows, columns = cube.kept(cube.table.mean(0))
     if not rows.any() or not columns.any():
         raise Missing("no run has all its evaluations yet")
@@ -230,7 +241,7 @@ def _correlated(sample: Values, more: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-QUANTITIES = {"mean": _mean, "peak": _peak, "peak_epoch": _peak_epoch, "correlation": _correlation}
+QUANTITIES = {"mean": _mean, "average": _average, "peak": _peak, "peak_epoch": _peak_epoch, "correlation": _correlation}
 
 
 def interval(sample: Values) -> stats.Interval:

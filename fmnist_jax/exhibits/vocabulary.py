@@ -91,6 +91,7 @@ def column(
     Args:
       of: "mean": over replicates, runs averaged within a (seed, fold) first, with a 95% t interval (corrected where
           folds overlap).
+        "average": over each run's evaluations, then as "mean"; of the training loss that is its mean over all batches.
         "peak": the metric's mean at the evaluation (epoch) at which the mean over replicates of `by` is best.
         "peak_epoch": that epoch.
         "correlation": Pearson's r of the metric with `factor` over the arms of each replicate; mean and interval by
