@@ -5,7 +5,7 @@ Source: Sánchez Acosta and Norambuena 2018, "The relevance of hyper-parameters 
     layers, also ten times as long), tuned (Table 1 again at a rate that trains them all); by name alone, of its future
     work, activation, error, size, online, hidden, between.
 Command: python -m fmnist_jax.main --config=configs/acosta.py   (acosta.py:quick, acosta.py:full, acosta.py:dropout ...)
-Cost: 190 runs in 1 h 26 min on two cores with other work beside, without part longer; :quick in 3 min 30 s.
+Cost: 220 runs in 1 h 55 min on two cores with other work beside; :quick in 3 min 30 s.
 Expect: one convolution layer 77.0%, two 72.9% at a rate of 0.01, 82.2 and 81.3% at 0.1 (n 5, over six nets); maximum
     pooling one point ahead of average; 7 of its 14 claims replicated: docs/replication.md.
 """
