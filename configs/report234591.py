@@ -6,8 +6,9 @@ Source: report 234591, "The optimal configuration ... is task-specific", 2023. P
     ImageNet, of the Hugging Face hub or of a file: $RESNET18_WEIGHTS) and one_pool, the 3-conv net as its text says.
     Each net alone, ten epochs on all images: two_conv, one_conv, three_dense, three_conv, three_conv_two_pools.
 Command: python -m fmnist_jax.main --config=configs/report234591.py   (report234591.py:quick, report234591.py:folds ...)
-Cost: see docs/replication.md.
-Expect: see docs/replication.md.
+Cost: 250 runs in 1 h 51 min on two cores with other work beside; :quick in 3 min 30 s; :full an estimated ten hours.
+Expect: two convolutions 78.1% (n 10), a rate of 0.01 86.2% (n 15) and of 0.1 one net in three that trains; folds that
+    leak climb from 88 to 100%, others do not; 6 of its 12 claims replicated: docs/replication.md.
 """
 
 import os
