@@ -65,7 +65,7 @@ def get_config(part=""):
         parts[name][0]["seeds"] = seeds
     config.paper.parts = tuple({one["part"]: one for topic in topics for one in parts[topic]}.values())
     config.paper.exhibits = tuple({one["name"]: one for topic in topics for one in EXHIBITS[topic]}.values())
-    if 10 * IMAGES[scale] == 60_000 and (rows := [row for topic in topics for row in FIRST_EPOCHS.get(topic, ())]):
+    if not scale and (rows := [row for topic in topics for row in FIRST_EPOCHS.get(topic, ())]):
         config.paper.exhibits += (_first_epoch(rows),)
     config.claims = tuple(one for topic in topics for one in CLAIMS.get(topic, ()))
     return config
@@ -601,12 +601,12 @@ def _first_epochs():
         "batch": ("8", [{"batch_size": size} for size in SIZES], [str(size) for size in SIZES], OF_SIZES),
         "init": ("9", [{"kernel_init": init} for init in INITS.values()], INITS, OF_INITS),
         "augmentation": ("10", [{"variant": name} for name in AUGMENTATIONS], AUGMENTATIONS, OF_AUGMENTATIONS),
-        "folds": ("11", [{"variant": "leaking", "fold": 0}], ["fold 1"], OF_FOLDS),
+        "folds": ("11", [{"variant": "leaking", "fold": 0}], ["fold 1"], OF_FOLDS[:1]),
     }
     return {
         topic: [
             exhibits.row([figure, name], {"part": topic, **where}, paper={"Loss": numbers[0]})
-            for where, name, numbers in zip(wheres, names, losses, strict=topic != "folds")
+            for where, name, numbers in zip(wheres, names, losses, strict=True)
         ]
         for topic, (figure, wheres, names, losses) in of.items()
     }

@@ -111,7 +111,6 @@ class Population:
         else:
             self.width = -(-runs // len(self.devices))  # runs of a device; the last one's are padded
             self.unit_devices = self.devices = self.devices[: -(-runs // self.width)]
-        self._turn = 0
         self._run, self._jitted, self._compiled = _programs(static, mode)
         self._order: tuple[int, Inputs | None, Units | None] = (-1, None, None)
         self._rows: tuple[int, Inputs | None, list[np.ndarray]] = (-1, None, [])  # the same on the host
@@ -291,9 +290,8 @@ class Population:
         With two calls under way no device waits: 5 runs take two devices 2.5 times as long as one, not 3 times.
         """
         if self.mode == "map" and self.runs % len(self.devices):
-            self._turn += 1
-            count = len(self.devices)
-            self.unit_devices = [self.devices[(i + self._turn) % count] for i in range(self.runs)]
+            following = dict(zip(self.devices, [*self.devices[1:], self.devices[0]], strict=True))
+            self.unit_devices = [following[device] for device in self.unit_devices]
 
     def _call(self, function: Callable, *args, skip: Sequence[int] = ()) -> Units:
         axes = tuple(0 if isinstance(a, Units) else None for a in args)
