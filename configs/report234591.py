@@ -384,12 +384,12 @@ CLAIMS = {
 LOSS_1, LOSS_10, FINAL = "Epoch 1 Loss", "Epoch 10 Loss", "Accuracy"
 
 
-def _losses(figure, title, part, lines):
+def _losses(figure, title, part, lines, log=False):
     return exhibits.curves(
         f"figure_{figure}",
         title,
         lines=[exhibits.line(label, where) for label, where in lines],
-        panels=[exhibits.panel("training loss", "train_loss")],
+        panels=[exhibits.panel("training loss", "train_loss", log=log)],
         where={"part": part},
         source=f"Figure {str(figure).partition('_')[0]}",
     )
@@ -455,6 +455,7 @@ def _rate(part="rate", suffix=""):
             "How the learning rate affects the loss value against the number of epochs" + stated,
             part,
             [(f"{rate:g}", {"learning_rate": rate}) for rate in RATES[:4]],
+            log=True,  # at 0.1 one run's last epoch has a loss hundreds of times the others'
         ),
         _by_epoch(f"7{suffix}", "Table of learning rate results" + stated, part, "Learning Rate", rows),
     )
