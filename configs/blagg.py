@@ -145,7 +145,7 @@ def _claims(where, published=False):
             b={"learning_rate": BELOW},
             below=CHANCE,
             where=where,
-            name="B1: chance",
+            name="B1: chance" + ", cross-entropy alone" * published,
             source="runs at 0.01 that never leave chance; six seeds, all one way, are the fewest that can tell",
             ours=True,
         ),

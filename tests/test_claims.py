@@ -185,6 +185,34 @@ def test_correlation_is_over_the_arms_of_a_replicate():
     assert verdict.verdict == "replicated"
 
 
+def test_an_order_is_called_what_its_numbers_are():
+    layers = {"numbers": {1: 1, 2: 1, 3: 2}, "called": "convolution layers"}
+    columns = {x: [0.9 - 0.1 * x + 0.01 * seed for seed in range(3)] for x in (1, 2, 3)}
+    trend = claims.decreases_with("A3", "x", **layers)
+    correlated = claims.correlation("A7", "x", "negative", **layers)
+    fallen, along = claims.judge(from_table(columns, trend, correlated))
+    assert fallen.statement == "Test accuracy falls with convolution layers"
+    assert "points a step of convolution layers" in fallen.reason
+    assert along.statement == "The correlation of test accuracy with convolution layers over the arms is negative"
+
+
+def test_the_best_is_held_against_the_nearest_too():
+    """Against x=3, which scatters, p is the largest; x=2 is the one that it is nearest to."""
+    columns = {1: [0.90, 0.91, 0.92, 0.91], 2: [0.89, 0.90, 0.91, 0.901], 3: [0.1, 0.8, 0.2, 0.7]}
+    verdict = claims.judge(from_table(columns, claims.best_is("R2", {"x": 1})))[0]
+    assert verdict.reason.startswith("Against x=3")
+    assert (
+        "nearest in the mean, against x=2 the difference is 0.98 points (95% interval 0.90 to 1.05)" in verdict.reason
+    )
+
+
+def test_a_turn_tells_both_sides():
+    columns = {1: [0.5, 0.51, 0.52], 2: [0.8, 0.81, 0.83], 3: [0.7, 0.72, 0.71]}
+    reason = claims.judge(from_table(columns, claims.rises_then_falls("A6", "x")))[0].reason
+    assert "at 2 against 1 the difference is" in reason.lower()
+    assert "at 2 against 3 the difference is" in reason.lower()
+
+
 def test_spread():
     columns = {1: [0.5, 0.7, 0.9, 0.6, 0.8, 0.4, 1.0, 0.3], 2: [0.70, 0.71, 0.72, 0.70, 0.71, 0.69, 0.70, 0.72]}
     more, less = claims.spreads_more("c", {"x": 1}, {"x": 2}), claims.spreads_more("c", {"x": 2}, {"x": 1})

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from fmnist_jax import exhibits, tidy
+from fmnist_jax.report import exhibits as rendered
 
 # Acosta's Table 1: filters, hidden units, accuracy; and its Table 2, computed from it.
 TABLE_1 = [
@@ -187,6 +188,31 @@ def test_what_is_not_there_is_a_gap_with_a_reason():
     assert one_cell(study, {"reference": "svm"})["missing"] == "no svm has been fitted yet"
     empty = dataclasses.replace(study, runs=study.runs.head(0))
     assert one_cell(empty)["missing"]
+
+
+def test_runs_far_from_normal_get_no_sign():
+    """Five nets of fifteen train, ten stay at chance: a t interval holds numbers that none of them comes near."""
+    apart = [0.7, 0.75, 0.8, 0.78, 0.72] + [0.1] * 10
+    near = one_cell(measured({"a": [0.70, 0.75, 0.80, 0.78, 0.72]}), paper=0.76)
+    assert (near["position"], near["note"]) == ("inside", "")
+    cell = one_cell(measured({"a": apart}), paper=0.874)
+    assert (cell["position"], cell["note"]) == ("", "far from normally distributed, so no sign")
+    assert one_cell(measured({"a": apart}))["note"] == ""  # there is nothing to compare
+
+
+def test_notes_of_several_cells_name_their_rows():
+    study = measured({"a": [0.9, 0.8, 0.1], "b": [0.7, 0.6, 0.5]})
+    study.runs.loc[[2, 4, 5], "diverged_at"] = 40.0
+
+    def notes(*nets):
+        rows = [exhibits.row(net, {"net": net}) for net in nets]
+        column = exhibits.column("x", "test_accuracy")
+        return rendered.notes(
+            exhibits.compute(study, exhibits.table("t", "", labels=["net"], rows=rows, columns=[column]))
+        )
+
+    assert "* 1 run diverged." in notes("a")
+    assert "* a: 1 run diverged; b: 2 runs diverged." in notes("a", "b")
 
 
 def test_diverged_runs_are_left_out_and_said():

@@ -197,6 +197,7 @@ PROTOCOLS = {
         "architecture": Part(REPORT, ("model.family", "model.filters", "model.dense", *LAYERS), OF_NETS),
         "rate": Part(TUNED, RATE, {(1e-4,), (1e-3,), (1e-2,), (1e-1,)}),
         "rate-1": Part(TUNED | {"optimizer.learning_rate": 1.0}, seeds=10),
+        "rate-stated": Part(TWO_CONV | {"optimizer.learning_rate": 0.1}, seeds=10),
         "batch": Part(TWO_CONV, ("train.batch_size",), {(64,), (128,), (256,), (512,)}),
         "init": Part(
             TWO_CONV,

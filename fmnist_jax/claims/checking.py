@@ -12,7 +12,7 @@ WHEN = ("epoch", "step")  # with these a selector reads the curves
 SELECTED = ("arm", "fold", *WHEN)  # what a selector may name beside factors
 CHANGE = {"from", "to"}
 COMMON = {"metric": "test_accuracy", "quote": "", "source": "", "paper": "", "where": ALL, "ours": False}
-ORDERED = ("factor",), {"numbers": ()}
+ORDERED = ("factor",), {"numbers": (), "called": ""}
 # kind -> (arguments it needs, {others: default})
 KINDS = {
     "greater": (("a", "b"), {"by": 0.0, "b_metric": ""}),
@@ -29,7 +29,7 @@ KINDS = {
     "decreases_with": ORDERED,
     "rises_then_falls": ORDERED,
     "falls_then_rises": ORDERED,
-    "correlation": (("factor", "sign"), {"numbers": ()}),
+    "correlation": (("factor", "sign"), {"numbers": (), "called": ""}),
     "spreads_more": (("a", "b"), {}),
     "interacts": (("factors",), {}),
     "fails": (("share",), {"below": None, "above": None}),
@@ -197,7 +197,7 @@ CHECKS = {
     "within": _positive,
     "share": _share,
     **dict.fromkeys(("factor", "label", "taken_for", "metric", "metric_a", "metric_b"), _word),
-    **dict.fromkeys(("each", "some", "quote", "source", "paper", "b_metric"), _text),
+    **dict.fromkeys(("each", "some", "quote", "source", "paper", "b_metric", "called"), _text),
     "ours": lambda value: None if isinstance(value, bool) else "must be True or False",
     "sign": _sign,
     "factors": _factors,

@@ -68,7 +68,7 @@ def statement(claim: Mapping, labels: Mapping[str, str]) -> str:
     shown |= {f"with_{key}": words.side(claim[key], labels) for key in ("a", "b") if key in claim}
     shown["b_metric"] = f"{words.metric(claim['b_metric'])} " if claim.get("b_metric") else ""
     if "factor" in claim:
-        shown["factor"] = labels.get(claim["factor"], claim["factor"])
+        shown["factor"] = words.factor(claim, labels)
     if "factors" in claim:
         shown["factors"] = " and ".join(labels.get(key, key) for key in claim["factors"])
     shown |= {"value": f"{unit.given(claim['value'])}{unit.value}"} if "value" in claim else {}

@@ -34,13 +34,13 @@ def trend(sign: int):
     """Tests of `increases_with` (1) and `decreases_with` (-1)."""
 
     def test(results: Results, claim: dict) -> Outcome:
-        key, order, cube = _ordered(results, claim)
+        _, order, cube = _ordered(results, claim)
         values = _whole(cube, claim)
         ranks = np.arange(len(order)) - (len(order) - 1) / 2
         slopes = np.tensordot(ranks, values, 1) / (ranks**2).sum()  # [C, R]; least squares, a step the unit
         sample = cube.sample(slopes)
         unit = words.unit(claim["metric"])
-        label = results.labels.get(key, key)
+        label = words.factor(claim, results.labels)
         quantity = Quantity("the mean slope", unit, f"{unit.difference} a step of {label}")
         found = outcomes.directional(sample, sign, quantity)
         means = values[:, *np.ix_(*cube.kept(slopes))].mean((1, 2))
@@ -63,7 +63,13 @@ def turn(sign: int):
             found = outcomes.directional(cube.sample(values[i] - values[end]), sign, quantity)
             return found.named(f"at {_show(order[i])} against {_show(order[end])}")
 
-        return outcomes.any_of([outcomes.all_of([against(i, 0), against(i, -1)]) for i in range(1, len(order) - 1)])
+        def inside(i):
+            both = [against(i, 0), against(i, -1)]
+            found = outcomes.all_of(both)
+            (other,) = [one for one in both if one.finding != found.finding]
+            return dataclasses.replace(found, extra=other.told)
+
+        return outcomes.any_of([inside(i) for i in range(1, len(order) - 1)])
 
     return test
 

@@ -39,6 +39,11 @@ class Outcome:
     cost: str = ""
     extra: str = ""
 
+    @property
+    def told(self) -> str:
+        """The finding with its interval."""
+        return f"{self.finding} ({self.interval})" if self.interval else self.finding
+
     def named(self, before: str) -> "Outcome":
         """With `before` in front of the finding: which of several this one is."""
         return dataclasses.replace(self, finding=f"{before} {self.finding}")

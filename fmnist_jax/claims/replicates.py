@@ -77,11 +77,10 @@ class Cube:
         """
         rows, columns = self.kept(table)
         n, total = int(columns.sum()), len(columns)
-        causes = ", ".join(self.causes) or "runs are missing"
         cost = ", ".join(self.causes)
         if n < total or rows.sum() < len(rows):
-            settings = f" and {rows.sum()} of {len(rows)} settings" if len(rows) > 1 else ""
-            cost = f"{causes}, which leaves {n} of {total} {self.noun}{settings}"
+            left = f"{n} of {total} {self.noun}" + (f" and {rows.sum()} of {len(rows)} settings" * (len(rows) > 1))
+            cost = f"{cost}, which leaves {left}" if cost else f"{left} have all that is compared"
         if n < 2:
             raise Missing(f"needs two {self.noun} or more, has {n}{cost and f': {cost}'}")
         return Sample(table[np.ix_(rows, columns)].mean(0), self.sizes, self.noun, cost)

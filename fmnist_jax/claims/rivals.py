@@ -30,8 +30,11 @@ def best(sign: int):
         if not found:
             raise Missing("all runs of the other settings diverged")
         gone = words.count(int(diverged[1:].sum()), "other setting")
-        extra = f"{gone} diverged in every run and does not count" if diverged[1:].any() else ""
-        return dataclasses.replace(outcomes.all_of(found), extra=extra)
+        extra = [f"{gone} diverged in every run and does not count"] if diverged[1:].any() else []
+        chosen, nearest = outcomes.all_of(found), min(found, key=lambda outcome: abs(outcome.effect))
+        if nearest.finding != chosen.finding:  # whose spread is less than that of one further off
+            extra.insert(0, f"nearest in the mean, {nearest.told}")
+        return dataclasses.replace(chosen, extra="; ".join(extra))
 
     return test
 

@@ -103,52 +103,86 @@ def about(name: str, value: float, *, within: float, where: Selector = checking.
 
 
 def increases_with(
-    name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
+    name: str,
+    factor: str,
+    *,
+    where: Selector = checking.ALL,
+    numbers: Mapping | None = None,
+    called: str = "",
+    **common,
 ) -> Claim:
     """The metric rises with `factor`: test of the slope on the factor's rank, the slope of each replicate one number.
 
     `factor` may also be "fold", "epoch" or "step". `numbers` {value: number} puts its values in an order, groups them
-    ({32: 1, 64: 1, (32, 32): 2}: the number of layers) or, by leaving them out, drops them. The reason also says
-    whether the means rise from each value to the next, which a slope does not require.
+    ({32: 1, 64: 1, (32, 32): 2}: the number of layers) or, by leaving them out, drops them; `called` says what they are
+    ("convolution layers") where they are not the factor itself. The reason also says whether the means rise from each
+    value to the next, which a slope does not require.
     """
-    return _claim("increases_with", name, common, factor=factor, where=where, numbers=pairs(numbers))
+    return _claim("increases_with", name, common, factor=factor, where=where, numbers=pairs(numbers), called=called)
 
 
 def decreases_with(
-    name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
+    name: str,
+    factor: str,
+    *,
+    where: Selector = checking.ALL,
+    numbers: Mapping | None = None,
+    called: str = "",
+    **common,
 ) -> Claim:
     """The metric falls with `factor`; judged as `increases_with`."""
-    return _claim("decreases_with", name, common, factor=factor, where=where, numbers=pairs(numbers))
+    return _claim("decreases_with", name, common, factor=factor, where=where, numbers=pairs(numbers), called=called)
 
 
 def rises_then_falls(
-    name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
+    name: str,
+    factor: str,
+    *,
+    where: Selector = checking.ALL,
+    numbers: Mapping | None = None,
+    called: str = "",
+    **common,
 ) -> Claim:
     """The metric has its maximum over `factor` inside: some value between is greater than the first and the last.
 
     Each value between is tested against both ends (largest p), and the clearest of them counts (Bonferroni over the
-    values between). Not replicated where every one of them is significantly below an end. `factor` and `numbers` as in
-    `increases_with`.
+    values between). Not replicated where every one of them is significantly below an end. `factor`, `numbers`
+    and `called` as in `increases_with`.
     """
-    return _claim("rises_then_falls", name, common, factor=factor, where=where, numbers=pairs(numbers))
+    return _claim("rises_then_falls", name, common, factor=factor, where=where, numbers=pairs(numbers), called=called)
 
 
 def falls_then_rises(
-    name: str, factor: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
+    name: str,
+    factor: str,
+    *,
+    where: Selector = checking.ALL,
+    numbers: Mapping | None = None,
+    called: str = "",
+    **common,
 ) -> Claim:
     """The metric has its minimum over `factor` inside; judged as `rises_then_falls`."""
-    return _claim("falls_then_rises", name, common, factor=factor, where=where, numbers=pairs(numbers))
+    return _claim("falls_then_rises", name, common, factor=factor, where=where, numbers=pairs(numbers), called=called)
 
 
 def correlation(
-    name: str, factor: str, sign: str, *, where: Selector = checking.ALL, numbers: Mapping | None = None, **common
+    name: str,
+    factor: str,
+    sign: str,
+    *,
+    where: Selector = checking.ALL,
+    numbers: Mapping | None = None,
+    called: str = "",
+    **common,
 ) -> Claim:
     """Over the arms, the metric correlates with `factor`, with the `sign` "positive" or "negative".
 
-    Pearson's r over the arms of each replicate; test of the mean of Fisher's z over replicates. `numbers` as in
-    `increases_with`; needed where the factor is not a number.
+    Pearson's r over the arms of each replicate; test of the mean of Fisher's z over replicates. `numbers` and
+    `called` as in `increases_with`; needed where the factor is not a number.
     """
-    return _claim("correlation", name, common, factor=factor, sign=sign, where=where, numbers=pairs(numbers))
+    return _claim(
+        "correlation", name, common, factor=factor, sign=sign, where=where, numbers=pairs(numbers), called=called
+    )
 
 
 def spreads_more(name: str, a: Selector, b: Selector, *, where: Selector = checking.ALL, **common) -> Claim:

@@ -53,6 +53,11 @@ def selection(selector: Mapping, labels: Mapping[str, str]) -> str:
     return ", ".join(parts)
 
 
+def factor(claim: Mapping, labels: Mapping[str, str]) -> str:
+    """What a claim about an order calls its factor."""
+    return claim.get("called") or labels.get(claim["factor"], claim["factor"])
+
+
 def side(selector: Mapping, labels: Mapping[str, str]) -> str:
     """'with dense=1024', 'at epoch 3'."""
     return f"{'at' if set(selector) <= {'epoch', 'step'} else 'with'} {selection(selector, labels)}"

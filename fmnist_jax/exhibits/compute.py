@@ -18,6 +18,8 @@ from fmnist_jax.exhibits.checking import DEFAULTS, EMPTY, REFERENCE, check, seco
 NUMBERS = ("n", "mean", "sd", "low", "high")
 CELLS = ("row", "column", *NUMBERS, "paper", "printed", "position", "text", "missing", "note")
 LEAST = {"percent": 2, "share": 3, "": 2}  # decimals that papers print
+FAR_FROM_NORMAL = 0.01  # p of Shapiro and Wilk's test; intervals of such runs say little of where one more would fall
+NO_SIGN = "far from normally distributed, so no sign"
 TIMES = {"percent": 0.01}  # what a paper's number in a unit is multiplied by, to be in the metric's own
 
 
@@ -31,7 +33,8 @@ class Table:
         mean; NaN where there is none), paper (the paper's number in the metric's own unit, NaN where it has none),
         printed (the same as the paper prints it), position (where the paper's number lies: "inside" the interval of our
         mean; "run": not in it, but where one more run of ours falls 95% of the time; "above" or "below" both; ""
-        where nothing is compared), text (of a cell without a number of ours: "-" where the paper leaves it empty),
+        where nothing is compared, or our runs are far from normal), text (of a cell without a number of ours: "-" where
+        the paper leaves it empty),
         missing (why there is no number), note (what was left out of it).
       noun: what n counts: "seeds", "folds", "(seed, fold) pairs"; "replicates" where cells differ.
     """
@@ -134,6 +137,8 @@ def _cell(results: Results, exhibit: dict, row: dict, column: dict, decimals: in
         half = 0.5 * 10.0 ** -_rounded(paper, decimals, column["unit"]) * TIMES.get(column["unit"], 1.0)
         further = _correlated if column["of"] == "correlation" else _further
         cell["position"] = _position(cell, further(sample, exhibit.get("paper_n", 1)), half)
+    if cell["position"] and stats.shapiro_wilk(sample.numbers) < FAR_FROM_NORMAL:
+        cell |= {"position": "", "note": ", ".join(filter(None, (sample.note, NO_SIGN)))}
     return cell, sample.noun
 
 

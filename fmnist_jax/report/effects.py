@@ -39,6 +39,8 @@ def of(metric: str, share: bool, claim: dict) -> Effect:
         return Effect("share of runs that fail", _percent, claim["share"])
     if kind in DIFFERENCES_OF_SHARES:
         return Effect("difference of shares, points", lambda v: signed(v, True))
+    if claim.get("b_metric"):
+        return Effect(f"{label} less {words.metric_label(claim['b_metric'])}{points}", lambda v: signed(v, share))
     return Effect(f"difference in {label}{points}", lambda v: signed(v, share))
 
 

@@ -124,8 +124,8 @@ def label_cells(table: Table) -> list[list[tuple[str, int]]]:
     return found
 
 
-def notes(table: Table) -> list[str]:
-    """What a reader must know of the numbers, a sentence each."""
+def notes(table: Table, legend: bool = True) -> list[str]:
+    """What a reader must know of the numbers, a sentence each; with a `legend` of the signs, if asked."""
     cells = table.cells
     told = cells[cells["mean"].notna()]
     found = [table.exhibit["note"]] if table.exhibit["note"] else []
@@ -134,13 +134,24 @@ def notes(table: Table) -> list[str]:
         found.append(f"Mean and its 95% interval{n}.")
     elif len(told) and table.n is not None:
         found.append(f"n = {table.n}: no interval is possible." if table.n == 1 else f"n = {table.n} {table.noun}.")
-    if positions := [_meaning(table.exhibit, p) for p in MARKS if (cells["position"] == p).any()]:
+    if legend and (positions := [_meaning(table.exhibit, p) for p in MARKS if (cells["position"] == p).any()]):
         found.append(f"The sign behind the paper’s number: {'; '.join(positions)}.")
-    if left_out := list(dict.fromkeys(cells.loc[cells["note"] != "", "note"])):
-        found.append(f"* {_some(left_out)}.")
+    if starred := _starred(table):
+        found.append(f"* {_some(starred)}.")
     if reasons := list(dict.fromkeys(cells.loc[cells["missing"] != "", "missing"])):
         found.append(f"Not run: {_some(reasons)}.")
     return found
+
+
+def _starred(table: Table) -> list[str]:
+    """The notes of cells, with the labels of their rows where there are several."""
+    rows = table.exhibit["rows"]
+    noted = table.cells[table.cells["note"] != ""]
+    of_note = {note: noted.loc[noted["note"] == note, "row"].unique() for note in dict.fromkeys(noted["note"])}
+    if len(of_note) < 2:
+        return list(of_note)
+    places = {note: " and ".join(", ".join(map(str, rows[i]["labels"])) for i in of_note[note]) for note in of_note}
+    return [f"{place}: {note}" for note, place in places.items()]
 
 
 def _meaning(exhibit: dict, position: str) -> str:
@@ -224,7 +235,7 @@ def _html_cell(cell: Shown) -> markupsafe.Markup:
     return tag("<td>{}</td>").format(first)
 
 
-def markdown(table: Table) -> str:
+def markdown(table: Table, legend: bool = True) -> str:
     """GitHub's Markdown: the table, and its notes under it."""
     exhibit = table.exhibit
     heads = [*exhibit["labels"], *(heading(column) for column in exhibit["columns"])]
@@ -233,7 +244,7 @@ def markdown(table: Table) -> str:
     for labels, cells in zip(label_cells(table), shown(table), strict=True):
         blank = [""] * (len(exhibit["labels"]) - len(labels))
         lines.append(_line([*blank, *(safe(label) for label, _ in labels), *map(_markdown_cell, cells)]))
-    return "\n".join([*lines, "", *footnote(notes(table))])
+    return "\n".join([*lines, "", *footnote(notes(table, legend))])
 
 
 def _line(cells) -> str:

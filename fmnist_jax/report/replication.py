@@ -13,7 +13,7 @@ SIGNS = {"replicated": "✅", "not replicated": "❌", "inconclusive": "❔", "n
 
 
 HEAD = (
-    "| Study | Claims replicated | not | inconclusive | not judged | Runs | Time |",
+    "| Study | Claims replicated | not | inconclusive | not judged | Runs | Wall time |",
     "| --- | --- | --- | --- | --- | --- | --- |",
 )
 
@@ -68,6 +68,7 @@ def _verdicts(paper: tidy.Paper, verdicts) -> list[str]:
         ours = f"{effect}{rendered.safe(claim['effect_label'])}<br>" if claim["effect"] else ""
         sign = f"{SIGNS[claim['verdict']]} {claim['verdict']}"
         said += f"<br><sub>{figure}</sub>" if figure else ""
+        said += f"<br><sub>Tested: {rendered.safe(claim['statement'])}.</sub>" if claim["quote"] else ""
         reason = f"<sub>{rendered.safe(claim['reason'])}</sub>"
         name = f"**{rendered.safe(claim['name'])}**" + ("<br><sub>ours</sub>" if claim["ours"] else "")
         lines.append(f"| {name} | {said} | {ours}{reason} | {sign} |")
@@ -79,7 +80,7 @@ def _exhibit(one: Table | Figure, images: str) -> list[str]:
     source = f"**{rendered.safe(exhibit['source'])}.** " if exhibit["source"] else ""
     lines = [f"{source}{rendered.safe(exhibit['title'])}", ""]
     if isinstance(one, Table):
-        return [*lines, rendered.markdown(one)]
+        return [*lines, rendered.markdown(one, legend=False)]
     alt = rendered.safe(rendered.caption(exhibit))
     lines += [f"![{alt}]({images.rstrip('/')}/{exhibits.slug(exhibit['name'])}.png)", ""]
     return [*lines, *rendered.footnote(rendered.figure_notes(one))]

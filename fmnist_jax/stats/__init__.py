@@ -27,7 +27,7 @@ from fmnist_jax.stats.intervals import (
     mean_interval,
     prediction_interval,
 )
-from fmnist_jax.stats.spread import SpreadRatio, brown_forsythe, log_sd_ratio
+from fmnist_jax.stats.spread import SpreadRatio, brown_forsythe, log_sd_ratio, shapiro_wilk
 
 __all__ = [
     "Correlation",
@@ -55,6 +55,7 @@ __all__ = [
     "pearson",
     "prediction_interval",
     "seeds_needed",
+    "shapiro_wilk",
     "spearman",
     "unpaired_difference",
 ]

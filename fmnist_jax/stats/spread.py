@@ -1,4 +1,4 @@
-"""Whether one arm's repeats scatter more than another's."""
+"""Whether one arm's repeats scatter more than another's, and whether as a normal distribution does."""
 
 from typing import NamedTuple
 
@@ -60,3 +60,9 @@ def log_sd_ratio(a, b, confidence: float = 0.95) -> SpreadRatio:
     low, high = ratio / stats.f.ppf([(1 + confidence) / 2, (1 - confidence) / 2], *df)
     p = min(1.0, 2 * min(stats.f.sf(ratio, *df), stats.f.cdf(ratio, *df)))
     return SpreadRatio(n, float(np.log(ratio) / 2), float(np.log(low) / 2), float(np.log(high) / 2), float(p))
+
+
+def shapiro_wilk(values) -> float:
+    """p that a sample is of a normal distribution (Shapiro & Wilk 1965); NaN of fewer than 3 values, or all alike."""
+    values = finite(values)
+    return float(stats.shapiro(values).pvalue) if len(values) >= 3 and np.ptp(values) > 0 else np.nan
