@@ -75,8 +75,8 @@ NOTES = (
     "Folds are stratified; the paper does not say. Dropout of a convolution comes after its batch norm; the paper says "
     "after max-pooling, which batch norm follows here.",
     "What seems to be its code is public (these five names, 10 folds, a list named timeline). It averages each "
-    "variant's curves with those of all variants before it, and its SoftPool net pools by maximum; Table 2 is given both "
-    "ways. Elsewhere a variant's means are its own, and SoftPool is SoftPool.",
+    "variant's curves with those of all variants before it, and its SoftPool net pools by maximum; Table 2 is given "
+    "both ways. Elsewhere a variant's means are its own, and SoftPool is SoftPool.",
 )
 QUICK = (
     "Quick: 2,000 of the 60,000 training images, and five runs of each final model. With a thirtieth of the images a "
