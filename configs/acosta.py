@@ -25,7 +25,7 @@ FURTHER = (600.0, 2000.0)  # that only 20,000 steps can reach
 LOW, HIGH = 6.0, 60.0  # where the paper's order of one and two layers is seen, and where all nets are trained
 
 FULL = {"batch": 500, "steps": 20_000, "seeds": 5, "timed": 20, "longer": 0}
-LONGER = 30_000  # steps, of batches of 20: of as many images small steps reach further
+LONGER, LONGER_BATCH = 30_000, 20  # of as many images, steps of few reach further
 LONGER_RATES = (0.01, 0.03, 0.1, 0.2)
 SCALES = {
     "full": FULL,
@@ -41,7 +41,7 @@ SECOND = {32: 0, 64: 0, (32, 32): 32, (64, 64): 64}
 def get_config(part=""):
     topics, scale = base.asked(part, (*TOPICS, *FUTURE), default=TOPICS)
     at = SCALES[scale]
-    arms, small = _arms(at["steps"], at["longer"]), scale == "quick"
+    arms, small = _arms(at["batch"], at["steps"], at["longer"]), scale == "quick"
     config = base.default()
     config.question = "What do filters, hidden units, layers, pooling and dropout do to a CNN trained by plain SGD?"
     config.dataset.validation_fraction = 0.0
@@ -67,7 +67,7 @@ def get_config(part=""):
         parts.append({"part": "paper", "question": config.question, "sweep": sweep.union(asked), **timed})
     if at["longer"] and "rate" in topics:
         asks = {"question": "Does the order of one and two layers turn in longer training?"}
-        longer = {"train.duration": f"{at['longer']} steps", "train.batch_size": 20}
+        longer = {"train.duration": f"{at['longer']} steps", "train.batch_size": LONGER_BATCH}
         parts.append({"part": "longer", **asks, **longer, "sweep": arms.one_and_two(LONGER_RATES)})
     for topic in FUTURE:
         if topic in topics:
@@ -83,10 +83,10 @@ def get_config(part=""):
 
 
 class _arms:
-    """The arms, claims and exhibits of a run of so many steps; of some also `longer`."""
+    """The arms, claims and exhibits of a run of so many steps of a batch; of some also `longer`."""
 
-    def __init__(self, steps, longer):
-        self.steps, self.longer = steps, longer
+    def __init__(self, batch, steps, longer):
+        self.batch, self.steps, self.longer = batch, steps, longer
         self.reach = REACH + (FURTHER if steps == FULL["steps"] else ())
 
     def rate(self, reach):
@@ -181,7 +181,7 @@ class _arms:
                     {"filters": (32, 32)},
                     {"filters": 32},
                     where={"part": "longer", "learning_rate": LONGER_RATES[-1]},
-                    source=f"two layers ahead of one after {self.longer:,} steps of 20 images",
+                    source=f"two layers ahead of one after {self.longer:,} steps of {LONGER_BATCH} images",
                     ours=True,
                 ),
             )
@@ -238,8 +238,11 @@ class _arms:
                     "One and two convolution layers against the learning rate that the paper does not report",
                     factor="learning_rate",
                     lines=[
-                        exhibits.line(f"{name}, {steps:,} steps", {"filters": filters, "part": part})
-                        for part, steps in (("paper", self.steps), ("longer", self.longer))
+                        exhibits.line(f"{name}, {steps:,} steps of {batch}", {"filters": filters, "part": part})
+                        for part, steps, batch in (
+                            ("paper", self.steps, self.batch),
+                            ("longer", self.longer, LONGER_BATCH),
+                        )
                         for name, filters in (("1 layer", 32), ("2 layers", (32, 32)))
                         if steps
                     ],
