@@ -25,9 +25,11 @@ FURTHER = (600.0, 2000.0)  # that only 20,000 steps can reach
 LOW, HIGH = 6.0, 60.0  # where the paper's order of one and two layers is seen, and where all nets are trained
 
 FULL = {"batch": 500, "steps": 20_000, "seeds": 5, "timed": 20, "longer": 0}
+LONGER, LONGER_BATCH = 30_000, 20  # of as many images, steps of few reach further
+LONGER_RATES = (0.01, 0.03, 0.1, 0.2)
 SCALES = {
     "full": FULL,
-    "": {**FULL, "batch": 100, "steps": 600, "longer": 6000},
+    "": {**FULL, "batch": 100, "steps": 600, "longer": LONGER},
     "quick": {**FULL, "batch": 20, "steps": 300, "seeds": 2, "timed": 5},
 }
 LAYERS = {32: 1, 64: 1, (32, 32): 2, (64, 64): 2}
@@ -39,7 +41,7 @@ SECOND = {32: 0, 64: 0, (32, 32): 32, (64, 64): 64}
 def get_config(part=""):
     topics, scale = base.asked(part, (*TOPICS, *FUTURE), default=TOPICS)
     at = SCALES[scale]
-    arms, small = _arms(at["steps"], at["longer"]), scale == "quick"
+    arms, small = _arms(at["batch"], at["steps"], at["longer"]), scale == "quick"
     config = base.default()
     config.question = "What do filters, hidden units, layers, pooling and dropout do to a CNN trained by plain SGD?"
     config.dataset.validation_fraction = 0.0
@@ -65,8 +67,8 @@ def get_config(part=""):
         parts.append({"part": "paper", "question": config.question, "sweep": sweep.union(asked), **timed})
     if at["longer"] and "rate" in topics:
         asks = {"question": "Does the order of one and two layers turn in longer training?"}
-        longer = {"train.duration": f"{at['longer']} steps"}
-        parts.append({"part": "longer", **asks, **longer, "sweep": arms.one_and_two(REACH[2::2] + REACH[-1:])})
+        longer = {"train.duration": f"{at['longer']} steps", "train.batch_size": LONGER_BATCH}
+        parts.append({"part": "longer", **asks, **longer, "sweep": arms.one_and_two(LONGER_RATES)})
     for topic in FUTURE:
         if topic in topics:
             rates = {"optimizer.learning_rate": tuple(arms.rate(reach) for reach in REACH[-3:])}
@@ -81,10 +83,10 @@ def get_config(part=""):
 
 
 class _arms:
-    """The arms, claims and exhibits of a run of so many steps; of some also `longer`."""
+    """The arms, claims and exhibits of a run of so many steps of a batch; of some also `longer`."""
 
-    def __init__(self, steps, longer):
-        self.steps, self.longer = steps, longer
+    def __init__(self, batch, steps, longer):
+        self.batch, self.steps, self.longer = batch, steps, longer
         self.reach = REACH + (FURTHER if steps == FULL["steps"] else ())
 
     def rate(self, reach):
@@ -112,12 +114,12 @@ class _arms:
             "tuned": [] if small else self.grid(HIGH),
             "pooling": [self.net(pool=pool, **least) for pool in ("average", "max")],
             "dropout": [self.net(dropout=rate, **least) for rate in DROPOUT],
-            "rate": self.one_and_two(self.reach),
+            "rate": self.one_and_two([self.rate(reach) for reach in self.reach]),
         }.get(topic, [])
 
-    def one_and_two(self, reaches):
+    def one_and_two(self, rates):
         """The smallest nets of one and of two convolution layers."""
-        return [self.net(n, 32, 256, reach=reach) for n in (1, 2) for reach in reaches]
+        return [{**self.net(n, 32, 256), "optimizer.learning_rate": rate} for n in (1, 2) for rate in rates]
 
     def where(self, reach, **more):
         """The grid's arms at a learning rate."""
@@ -175,11 +177,11 @@ class _arms:
         if topic == "rate" and self.longer:
             return (
                 claims.greater(
-                    "A3, ten times as long",
+                    "A3, ten passes over the data",
                     {"filters": (32, 32)},
                     {"filters": 32},
-                    where={"part": "longer", "learning_rate": self.rate(REACH[-1])},
-                    source=f"two layers ahead of one after {self.longer:,} steps",
+                    where={"part": "longer", "learning_rate": LONGER_RATES[-1]},
+                    source=f"two layers ahead of one after {self.longer:,} steps of {LONGER_BATCH} images",
                     ours=True,
                 ),
             )
@@ -236,8 +238,11 @@ class _arms:
                     "One and two convolution layers against the learning rate that the paper does not report",
                     factor="learning_rate",
                     lines=[
-                        exhibits.line(f"{name}, {steps:,} steps", {"filters": filters, "part": part})
-                        for part, steps in (("paper", self.steps), ("longer", self.longer))
+                        exhibits.line(f"{name}, {steps:,} steps of {batch}", {"filters": filters, "part": part})
+                        for part, steps, batch in (
+                            ("paper", self.steps, self.batch),
+                            ("longer", self.longer, LONGER_BATCH),
+                        )
                         for name, filters in (("1 layer", 32), ("2 layers", (32, 32)))
                         if steps
                     ],
