@@ -72,8 +72,8 @@ def statement(claim: Mapping, labels: Mapping[str, str]) -> str:
     if "factors" in claim:
         shown["factors"] = " and ".join(labels.get(key, key) for key in claim["factors"])
     shown |= {"value": f"{unit.given(claim['value'])}{unit.value}"} if "value" in claim else {}
-    shown |= {"within": f"{unit.given(claim['within'])}{unit.difference}"} if "within" in claim else {}
-    shown["by"] = f", by more than {unit.given(claim['by'])}{unit.difference}" if claim.get("by") else ""
+    shown |= {"within": unit.margin(claim["within"])} if "within" in claim else {}
+    shown["by"] = f", by more than {unit.margin(claim['by'])}" if claim.get("by") else ""
     shown["share"] = f"{100 * claim.get('share', 0):g}%"
     ends = [f"{side} {claim[side]:g}" for side in ("below", "above") if claim.get(side) is not None]
     shown["bounds"] = " or ".join([f"{shown['metric']} {end}" for end in ends] + ["diverged"])

@@ -23,6 +23,11 @@ class Unit:
         """A number that the claim gives, as short as it is."""
         return f"{round(self.scale * value, 6):g}"
 
+    def margin(self, value: float) -> str:
+        """A difference that the claim gives."""
+        text = self.given(value)
+        return f"{text} point" if (text, self.difference) == ("1", " points") else text + self.difference
+
 
 def unit(metric: str) -> Unit:
     """Accuracies in per cent and points, seconds as such, anything else as it is."""
