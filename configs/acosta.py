@@ -2,8 +2,8 @@
 
 Source: Sánchez Acosta and Norambuena 2018, "The relevance of hyper-parameters in convolutional neural networks". Parts:
     grid (Tables 1 and 2), pooling (Table 3), dropout (Figure 4), rate (the learning rate, of one and of two convolution
-    layers, also in ten passes over the data), tuned (Table 1 again at a rate that trains them all); by name alone, of its future
-    work, activation, error, size, online, hidden, between.
+    layers, also in ten passes over the data), tuned (Table 1 again at a rate that trains them all); by name alone, of
+    its future work, activation, error, size, online, hidden, between.
 Command: python -m fmnist_jax.main --config=configs/acosta.py   (acosta.py:quick, acosta.py:full, acosta.py:dropout ...)
 Cost: 230 runs in 2 h 20 min on two cores with other work beside; :quick in 3 min 30 s.
 Expect: one convolution layer 77.0%, two 72.9% at a rate of 0.01, 82.2 and 81.3% at 0.1 (n 5, over six nets); maximum
