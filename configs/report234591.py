@@ -247,7 +247,7 @@ VALIDATION = {"metric": "validation_accuracy"}
 def _alike(part):
     """R7 as the report compares, the last layer of its net with the one before of ResNet-18; then like with like."""
     own, other = {"arm": "activities: own net"}, {"arm": "activities: ResNet-18"}
-    theirs = {"arm": "pretrained: base"}  # not judged where there are no weights from ImageNet
+    theirs = {"arm": "pretrained: base"}  # not judged where that part, with weights from ImageNet, is not run
     for what, words, paper in (
         ("mean", "mean", "0.164 against 0.022"),
         ("sd", "standard deviation", "0.527 against 0.164"),
@@ -638,7 +638,7 @@ def _first_epoch(rows):
         columns=[exhibits.column("Loss", "train_loss", of="average", digits=4)],
         source="Figures 6 to 11, epoch 1",
         note="The report: its first epoch, of 60,000 images (Figure 11: 48,000). Ours: all ten epochs of 6,000 "
-        "(4,800), which are as many steps.",
+        "(4,800), which are as many steps but for the incomplete batches, dropped here (of 512 images 110 for 118).",
     )
 
 

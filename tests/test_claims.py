@@ -213,6 +213,15 @@ def test_a_turn_tells_both_sides():
     assert "at 2 against 3 the difference is" in reason.lower()
 
 
+def test_a_margin_of_one_is_one_point():
+    within = [claims.equivalent("R5", {"x": 1}, {"x": 2}, within=margin) for margin in (0.01, 0.11)]
+    found = claims.judge(from_table({1: [0.5, 0.6, 0.7], 2: [0.5, 0.6, 0.71]}, *within))
+    assert ["less than 1 point between" in found[0].statement, "less than 11 points" in found[1].statement] == [
+        True,
+        True,
+    ]
+
+
 def test_spread():
     columns = {1: [0.5, 0.7, 0.9, 0.6, 0.8, 0.4, 1.0, 0.3], 2: [0.70, 0.71, 0.72, 0.70, 0.71, 0.69, 0.70, 0.72]}
     more, less = claims.spreads_more("c", {"x": 1}, {"x": 2}), claims.spreads_more("c", {"x": 2}, {"x": 1})

@@ -18,7 +18,7 @@ def paper() -> tidy.Paper:
         {"model.filters": [32, "32, 32"], "model.dense": [10, 50]},
         lambda v: 0.8 + 0.05 * (v["model.filters"] != 32) + 0.001 * v["model.dense"],
         claims=(
-            claims.increases_with("C1", "filters", numbers=layers),
+            claims.increases_with("C1", "filters", numbers=layers, called="layers", quote="Deeper is better"),
             claims.greater("C2", {"epoch": "last"}, {"epoch": 1}, where={"dense": 10}, metric="validation_accuracy"),
         ),
         facts={"machine": "a machine", "wall_seconds": 60.0, "folds": 1, "secret": "/a/path"},
@@ -81,8 +81,10 @@ def test_the_document_is_made_of_what_is_kept(kept, capsys):
         "## made: A title: here",
         "Because.",
         "(replication/made/c.png)",
+        "*“Deeper is better”*<br><sub>Tested: Test accuracy rises with layers.</sub>",
     ):
         assert words in text
+    assert "The sign behind" not in text  # its head says what the signs are, once
     assert (kept / "made" / "c.png").stat().st_size > 10_000
 
 

@@ -66,8 +66,7 @@ def test_nothing_to_judge_spread_by():
 
 def test_normal_samples_pass_for_normal_and_two_heaps_do_not():
     rng = np.random.default_rng(0)
-    assert np.mean([stats.shapiro_wilk(rng.normal(size=10)) < 0.01 for _ in range(1000)]) == pytest.approx(
-        0.01, abs=0.01
-    )
+    told = np.mean([stats.shapiro_wilk(rng.normal(size=10)) < 0.01 for _ in range(1000)])
+    assert told == pytest.approx(0.01, abs=0.008)
     assert stats.shapiro_wilk([0.1] * 8 + [0.7, 0.75, 0.8, 0.78, 0.72]) < 0.01
     assert np.isnan([stats.shapiro_wilk(values) for values in ([1, 2], [1, 1, 1], [1, np.nan, 2])]).all()

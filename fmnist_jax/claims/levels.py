@@ -66,7 +66,7 @@ def turn(sign: int):
         def inside(i):
             both = [against(i, 0), against(i, -1)]
             found = outcomes.all_of(both)
-            (other,) = [one for one in both if one.finding != found.finding]
+            other = both[found.finding == both[0].finding]
             return dataclasses.replace(found, extra=other.told)
 
         return outcomes.any_of([inside(i) for i in range(1, len(order) - 1)])

@@ -179,7 +179,8 @@ class Results:
                 if any(same(level, value) for level in known):
                     raise Missing(f"no run with {self.labels.get(key, key)}={tidy.simple(value)} has finished yet")
                 some = ", ".join(str(v) for v in known[:12]) + (", ..." if len(known) > 12 else "")
-                raise Missing(f"no arm has {self.labels.get(key, key)}={tidy.simple(value)}; there are {some}")
+                asked = f"{self.labels.get(key, key)}={tidy.simple(value)}"
+                raise Missing(f"there is no arm {value}" if key == "arm" else f"no arm has {asked}; there are {some}")
             found += alike
         return found
 
