@@ -22,6 +22,9 @@ _WORKDIR = flags.DEFINE_string(
 _PLAN = flags.DEFINE_bool(
     "plan", False, "Show arms, runs, groups, parameters, estimated time and memory; train nothing."
 )
+_PROFILE = flags.DEFINE_string(
+    "profile", None, "Trace a moment of each group's training into this new folder, and show where its time goes."
+)
 _RETRY = flags.DEFINE_bool("retry", False, "Train again the groups that failed.")
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the libraries' own messages.")
 
@@ -42,6 +45,11 @@ def main(argv: list[str]) -> int:
             from fmnist_jax import plan
 
             (plan.show_paper if checked.paper.parts else plan.show)(checked, directory, console)
+        elif _PROFILE.value:
+            from fmnist_jax import profiling
+
+            show = profiling.show_paper if checked.paper.parts else profiling.show
+            show(checked, directory, Path(_PROFILE.value).expanduser(), console)
         elif checked.paper.parts:
             paper.run(checked, directory, console, _RETRY.value)
         else:

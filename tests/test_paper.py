@@ -9,7 +9,7 @@ from helpers import mlp
 from rich.console import Console
 
 import fmnist_jax
-from fmnist_jax import claims, config, exhibits, notebook, paper, plan, reading, session, study, sweep, workdir
+from fmnist_jax import claims, config, exhibits, notebook, paper, plan, reading, session, study, sweep, trial, workdir
 from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.report import __main__ as report
 
@@ -139,7 +139,7 @@ def test_a_notebook_gets_all_parts(done, monkeypatch):
 
 
 def test_a_plan_of_a_paper_names_its_parts_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.05)
+    monkeypatch.setattr(trial, "MEASURE_SECONDS", 0.05)
     shown = io.StringIO()
     plan.show_paper(config.parse(asked()), tmp_path / "w", Console(file=shown, width=100))
     assert not (tmp_path / "w").exists()

@@ -7,7 +7,7 @@ import pytest
 from helpers import mlp
 from rich.console import Console
 
-from fmnist_jax import arms, config, groups, plan, study, sweep
+from fmnist_jax import arms, config, groups, plan, study, sweep, trial
 from fmnist_jax.errors import UserError
 
 WIDTHS = sweep.product({"model.dense": ((3,), (6,)), "loss.smoothing": (0.0, 0.1)})
@@ -15,7 +15,7 @@ WIDTHS = sweep.product({"model.dense": ((3,), (6,)), "loss.smoothing": (0.0, 0.1
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "MEASURE_SECONDS", 0.1)
 
 
 def show(c, directory):
@@ -59,9 +59,9 @@ def test_the_test_set_is_timed_an_image(fraction):
     c = config.parse(mlp(seeds=1, dataset__name="synthetic:60000", dataset__validation_fraction=fraction))
     workshop = groups.Workshop(c)
     group = workshop.group("g", [workshop.prepare(arm) for arm in arms.arms_of(c)], [(0, 0, 0)])
-    trial = plan._Trial(group, workshop.dataset(group.source), c)
-    looked_at = trial.looked_at[0].parts[0].shape[-1]
+    tried = trial.Trial(group, workshop.dataset(group.source), c)
+    looked_at = tried.looked_at[0].parts[0].shape[-1]
     assert looked_at == (30_000 if fraction else len(workshop.dataset(group.source).test_labels))
     start = time.perf_counter()
-    per_image = trial.time_evaluation()
+    per_image = tried.time_evaluation()
     assert 0 < per_image * looked_at <= time.perf_counter() - start

@@ -13,7 +13,7 @@ import pytest
 from helpers import build, mlp
 from rich.console import Console
 
-from fmnist_jax import analysis, claims, config, plan, session, study, sweep, tidy, timing
+from fmnist_jax import analysis, claims, config, plan, session, study, sweep, tidy, timing, trial
 from fmnist_jax.errors import UserError
 from fmnist_jax.report import figures, frames
 
@@ -209,7 +209,7 @@ def test_time_steps_takes_just_the_steps_asked_for():
 
 
 def test_a_plan_counts_the_timing(tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "MEASURE_SECONDS", 0.1)
     shown = io.StringIO()
     few, many = (
         plan.show(config.parse(mlp(seeds=1, evaluation__timed_steps=n)), tmp_path, Console(file=shown, width=200))[0]
