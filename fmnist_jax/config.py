@@ -42,6 +42,7 @@ class ModelConfig:
 
     family: str = choice("cnn", ("cnn", "mlp", "resnet18"))  # resnet18 is torchvision's, and reads `weights` alone
     weights: str = ""  # to start resnet18 from: FILE.safetensors, FILE.pth, hf:OWNER/NAME or hf:OWNER/NAME/FILE
+    whiten: int = number(0, low=0)  # size of filters before the first block that whiten the training images; 0: none
     filters: tuple = each((32, 64), number(0, low=1))  # one convolution block an entry
     kernel: tuple = each((3,), number(0, low=1))
     stride: tuple = each((1,), number(0, low=1))
@@ -72,6 +73,8 @@ class OptimizerConfig:
 
     name: str = choice("adam", optim.OPTIMIZERS)
     learning_rate: float = number(1e-3, above=0)
+    bias_rate: float = number(1.0, above=0)  # times the learning rate, of biases; their weight decay is as the others'
+    average: float = number(0.0, low=0, below=1)  # decay, a step, of the mean of weights that is measured; 0: none
     momentum: float = number(0.0, low=0, below=1)
     nesterov: bool = False
     b1: float = number(0.9, low=0, below=1)
@@ -421,7 +424,7 @@ def check_read(experiment: Experiment) -> None:
     model = experiment.model
     if model.family == "mlp":
         keys = ("filters", "kernel", "stride", "padding", "activation", "pool", "pool_size", "norm", "order", "dropout")
-        refuse([*(f"model.{k}" for k in (*keys, "bridge")), "population.conv"], "model.family is 'mlp'")
+        refuse([*(f"model.{k}" for k in (*keys, "bridge", "whiten")), "population.conv"], "model.family is 'mlp'")
     elif model.family == "resnet18":
         read = ("family", "weights")
         keys = [f"model.{entry.name}" for entry in dataclasses.fields(model) if entry.name not in read]
@@ -437,6 +440,8 @@ def check_read(experiment: Experiment) -> None:
             f"train.duration={experiment.train.duration!r}: trains nothing: model.weights is '', so there would be "
             "nothing to measure but a draw; take '1 steps' or more"
         )
+    if fields.untrained(experiment.train.duration):
+        refuse(["optimizer.average"], f"train.duration is {experiment.train.duration!r}")
     if experiment.evaluation.test == "none":
         refuse(["evaluation.activities"], "evaluation.test is 'none'")
     if not model.dense:
@@ -492,7 +497,8 @@ def _check_selection(experiment: Experiment, refuse) -> None:
 
 
 SCHEDULE_KEYS = tuple(f.name for f in dataclasses.fields(ScheduleConfig) if f.name not in ("name", "warmup_epochs"))
-OPTIMIZER_KEYS = tuple(f.name for f in dataclasses.fields(OptimizerConfig) if f.name not in ("name", "learning_rate"))
+OF_ALL_OPTIMIZERS = ("name", "learning_rate", "bias_rate", "average")
+OPTIMIZER_KEYS = tuple(f.name for f in dataclasses.fields(OptimizerConfig) if f.name not in OF_ALL_OPTIMIZERS)
 # What an arm of a sweep cannot set: the study's axes and question, and how it is run rather than what it computes.
 OF_THE_STUDY = frozenset(
     key

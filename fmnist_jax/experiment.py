@@ -52,6 +52,7 @@ class Static:
     keep_best: bool = False  # the state carries the weights of the evaluation with the best monitor
     early_stop: bool = False
     carry_over: bool = False  # a fold starts from the weights of the fold before; no other program, but another group
+    average: bool = False  # the state carries a running average of the weights, which is what is measured
     monitor: str = ""  # "loss" | "accuracy", of the validation set; "" where nothing reads it
     weights: str = ""  # what every run starts from, as model.weights has it; the program is the same
 
@@ -109,6 +110,7 @@ def resolve(
         eval_every=min(max(1, total_steps), fields.steps_of(experiment.train.eval_every, steps_per_epoch, total_steps)),
         eval_batch_size=experiment.evaluation.batch_size,
         top_k=experiment.evaluation.top_k,
+        average=experiment.optimizer.average > 0,
         carry_over=experiment.train.carry_over,
         weights=experiment.model.weights,
         **_selection(experiment.selection),
@@ -155,6 +157,7 @@ def _spec(model: config.ModelConfig, classes: int, conv_method: str) -> models.S
         conv_method=conv_method,
         bridge=model.bridge,
         logits_activation=model.logits_activation,
+        whiten=model.whiten,
     )
 
 

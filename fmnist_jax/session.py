@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fmnist_jax import checkpoint, config, metrics, programs, testing, weights, writers
+from fmnist_jax import checkpoint, config, metrics, programs, testing, weights, whitening, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.errors import RunError
 from fmnist_jax.population import Units
@@ -113,6 +113,9 @@ class _Session:
         state = self.population.init(self.inputs)
         if self.group.static.weights:
             state = self.population.put(self._from_file(self.population.get(state)))
+        if self.group.static.model.whiten:
+            whitened = whitening.over(self.population.get(state), self.group, self.dataset.train_images)
+            state = self.population.put(whitened)
         if self.group.begin:
             state = self.population.put(self.group.begin(self.population.get(state)))
         return state

@@ -45,6 +45,8 @@ def test_the_default_parses_to_itself():
         ({"model.filters": (4.5,)}, "model.filters=(4.5,): holds 4.5, where a whole number belongs"),
         ({"model.order": ("activation", 3, "norm")}, "holds 3, where a string belongs"),
         ({"model.padding": (True,)}, "model.padding=(True,): 'same', 'valid' or a number of pixels"),
+        ({"optimizer.bias_rate": 0.0}, "optimizer.bias_rate=0.0: must be above 0"),
+        ({"optimizer.average": 1.0}, "optimizer.average=1.0: must be below 1"),
         ({"optimizer.learning_rate": 1e39}, "optimizer.learning_rate=1e+39: must be a finite number"),
         ({"optimizer.b1": 0.99999999999}, "optimizer.b1=0.99999999999: must be below 1"),
         ({"seeds": 10**400}, "is too large for any machine"),

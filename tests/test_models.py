@@ -56,6 +56,8 @@ def test_layer_shapes_of_alexander():
     assert models.feature_shapes(static.model, (28, 28, 1)) == [(28, 28, 1), (14, 14, 32), (7, 7, 64)]
     # 2 * (28*28*9*32 + 14*14*9*32*64 + 3136*128 + 1280)
     assert models.forward_flops(static.model, (28, 28, 1)) == 2 * (225_792 + 3_612_672 + 401_408 + 1280)
+    # Each product again for the gradients by weights and by inputs; the first layer's inputs are the images.
+    assert models.training_flops(static.model, (28, 28, 1)) == 2 * (2 * 225_792 + 3 * (3_612_672 + 401_408 + 1280))
 
 
 def test_an_activation_of_the_logits_comes_last():
@@ -81,6 +83,7 @@ def test_a_bridge_is_a_dense_layer_between_the_first_two_blocks():
     assert models.feature_shapes(static.model, (28, 28, 1)) == [(28, 28, 1), (14, 14, 3), (14, 14, 2), (7, 7, 5)]
     products = 28 * 28 * 9 * 3 + between + 14 * 14 * 9 * 2 * 5 + 7 * 7 * 5 * 7 + 7 * 10
     assert models.forward_flops(static.model, (28, 28, 1)) == 2 * products
+    assert models.training_flops(static.model, (28, 28, 1)) == 2 * (3 * products - 28 * 28 * 9 * 3)
     values = 28 * 28 + 28 * 28 + 14 * 14 * 3 + 14 * 14 * 2 + 7 * 7 * 5 + 7
     assert memory.of_step(static) == 4 * values * 2 * static.eval_batch_size
     none, _ = resolved(tiny(**BRIDGED | {"model__bridge": 0}))

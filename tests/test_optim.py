@@ -12,8 +12,9 @@ from fmnist_jax import optim
 from fmnist_jax.optim import OptimizerHyper
 
 STEPS = 20
-HYPER = OptimizerHyper(momentum=0.9, b1=0.9, b2=0.99, decay=0.95, eps=1e-3, weight_decay=0.1, initial_accumulator=0.2)
-OTHER = OptimizerHyper(momentum=0.0, b1=0.5, b2=0.999, decay=0.8, eps=1e-7, weight_decay=0.0, initial_accumulator=0.0)
+REST = {"bias_rate": 1.0, "average": 0.0}
+HYPER = OptimizerHyper(0.9, 0.9, 0.99, decay=0.95, eps=1e-3, weight_decay=0.1, initial_accumulator=0.2, **REST)
+OTHER = OptimizerHyper(0.0, 0.5, 0.999, decay=0.8, eps=1e-7, weight_decay=0.0, initial_accumulator=0.0, **REST)
 CASES = [(name, False) for name in optim.OPTIMIZERS] + [(name, True) for name in sorted(optim.NESTEROV)]
 RATES = np.array([optax.cosine_decay_schedule(0.05, STEPS)(i) for i in range(STEPS)])
 
@@ -140,6 +141,26 @@ def test_reads_what_it_says_and_no_more(name):
         if not np.array_equal(base, jitted(name, traced(HYPER._replace(**{field: 0.5 * value}))))
     }
     assert read == set(optim.READS[name])
+
+
+def test_biases_have_a_rate_of_their_own():
+    params = {"conv_0": {"kernel": 1.0, "bias": 1.0}, "norm_0": {"scale": 1.0, "bias": 1.0}}
+    found = optim.rates(params, 0.5, HYPER._replace(bias_rate=8.0))
+    assert found == {"conv_0": {"kernel": 0.5, "bias": 4.0}, "norm_0": {"scale": 0.5, "bias": 4.0}}
+    assert optim.rates(params, 0.5, HYPER) == jax.tree.map(lambda leaf: 0.5, params)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_biases_are_not_decayed_the_more_for_their_rate(name):
+    """Without a gradient, one step at rate 0.1 and decay 0.5 takes 5% of every leaf."""
+    hyper = traced(HYPER._replace(bias_rate=8.0, weight_decay=0.5, momentum=0.0))
+    params = {"kernel": jnp.array([2.0, -4.0]), "bias": jnp.array([2.0, -4.0])}
+    optimizer, grads = optim.transform(name, hyper), jax.tree.map(jnp.zeros_like, params)
+    direction, _ = optimizer.update(grads, optimizer.init(params), params)
+    rates = optim.rates(params, 0.1, hyper)
+    steps = jax.tree.map(lambda rate, d: rate * d, rates, direction)
+    for leaf in steps.values():
+        np.testing.assert_allclose(leaf, [0.1, -0.2], rtol=1e-6)
 
 
 def test_nesterov_is_refused_where_there_is_none():

@@ -1,4 +1,4 @@
-"""The five studies' configs: each part ends on a tiny budget; tables have the papers' shape; claims judge both ways."""
+"""Configs of several parts: each ends on a tiny budget; tables have the papers' shape; claims judge both ways."""
 
 import dataclasses
 import importlib.util
@@ -206,6 +206,7 @@ def tiny(name, checked):
         ("report234591", "folds"),
         ("blagg", "as_published"),
         ("alexander", "folds,test"),
+        ("speedrun", "five,ablation"),
     ],
 )
 def test_a_paper_ends_on_a_tiny_budget_with_its_page(name, part, tmp_path):

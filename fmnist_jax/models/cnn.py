@@ -1,8 +1,9 @@
 """One ConvNet family that covers the five studies by its fields."""
 
+import jax.numpy as jnp
 from flax import linen as nn
 
-from fmnist_jax import layers
+from fmnist_jax import layers, whitening
 from fmnist_jax.models.mlp import DenseHead
 from fmnist_jax.models.spec import ConvBlock, Spec
 
@@ -25,14 +26,18 @@ def _parts(spec: Spec, block: ConvBlock) -> tuple[tuple[tuple, ...], tuple[tuple
 
 
 class CNN(nn.Module):
-    """Convolution blocks, then dense layers. Batch-norm statistics are in the collection `batch_stats`."""
+    """Convolution blocks, then dense layers.
+
+    Batch-norm statistics are in the collection `batch_stats`, and there too, for no gradient and no decay to reach
+    them, the filters of a whitening layer. They are drawn as zeros; `fmnist_jax.whitening` has the images.
+    """
 
     spec: Spec
 
     @nn.compact
     def __call__(self, images, hyper, *, train: bool):
         """images [B, H, W, C] float32 -> logits [B, classes]."""
-        features = images
+        features = self._whitened(images, hyper) if self.spec.whiten else images
         for i, block in enumerate(self.spec.blocks):
             at_once, later = _parts(self.spec, block)
             features = layers.Conv(
@@ -63,12 +68,21 @@ class CNN(nn.Module):
                 features = self._bridged(features, hyper)
         return DenseHead(self.spec, name="head")(features.reshape(len(features), -1), hyper, train=train)
 
+    def _whitened(self, images, hyper):
+        """[B, H, W, C] -> [B, H, W, 2 * whiten ** 2 * C], with the activation of the first block."""
+        size, channels = self.spec.whiten, images.shape[-1]
+        shape = (size, size, channels, whitening.channels(size, channels))
+        filters = self.variable("batch_stats", "whiten", jnp.zeros, shape).value
+        then = (("activation", self.spec.blocks[0].activation),)
+        how = {"stride": 1, "padding": "same", "method": self.spec.conv_method, "input_gradient": False, "then": then}
+        return layers.conv(images, filters, None, hyper.leaky_slope, **how)
+
     def _bridged(self, features, hyper):
         """[B, H, W, C] -> [B, H, W, bridge] through one dense layer of H * W * bridge units."""
         batch, height, width, _ = features.shape
         units, spec = height * width * self.spec.bridge, self.spec
         dense = layers.Dense(units, spec.kernel_init, spec.bias_init, name="bridge")
         out = layers.ACTIVATIONS[spec.blocks[0].activation](
-            dense(features.reshape(batch, -1), hyper), hyper.leaky_slope
+            dense(features.reshape(batch, -1).T, hyper).T, hyper.leaky_slope
         )
         return out.reshape(batch, height, width, spec.bridge)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fmnist_jax import layers
+from fmnist_jax import layers, whitening
 from fmnist_jax.errors import UserError
 
 
@@ -47,6 +47,7 @@ class Spec:
     conv_method: str
     bridge: int = 0  # channels of the map that a dense layer makes of the first block's; 0: there is none
     logits_activation: str = "none"
+    whiten: int = 0  # size of the filters of a whitening layer before the first block; 0: there is none
 
 
 # The four stages of ResNet-18, of two basic blocks each: filters, and the stride of the first block (He et al. 2016,
@@ -56,7 +57,9 @@ RESNET18_BLOCKS = 2
 
 
 def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    """(H, W, C) after each block, and a bridge (of ResNet-18: each convolution), the input's own shape first.
+    """(H, W, C) after each block, and a bridge (of ResNet-18: each convolution), what the first of them takes first.
+
+    That is the image, or what a whitening layer makes of it.
 
     Raises:
       UserError: a kernel or a pooling window larger than what it is applied to; channels that the family cannot take.
@@ -68,7 +71,10 @@ def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[
                 "take another family"
             )
         return [image_shape, *(product.out for product in _resnet18(image_shape))]
-    shapes = [image_shape]
+    height, width, channels = image_shape
+    if spec.whiten > min(height, width):
+        raise UserError(f"model.whiten={spec.whiten}: larger than the {height}x{width} images; take a smaller one")
+    shapes = [(height, width, whitening.channels(spec.whiten, channels)) if spec.whiten else image_shape]
     for i, block in enumerate(spec.blocks):
         height, width, _ = shapes[-1]
         out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
@@ -91,25 +97,45 @@ def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[
 
 
 def forward_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
-    """Twice the multiply-adds of one image through convolutions and dense layers; training costs three times it."""
-    total = 0
+    """Twice the multiply-adds of one image through convolutions and dense layers."""
+    return _whitening_product(spec, image_shape) + sum(_products(spec, image_shape))
+
+
+def training_flops(spec: Spec, image_shape: tuple[int, int, int]) -> int:
+    """Of a training step, an image: each layer's product, and twice that for its gradients by weights and by inputs.
+
+    Nobody needs the gradient by the images: the first layer has no such product. A whitening layer before it, which is
+    not trained, has its own alone.
+    """
+    first, *others = _products(spec, image_shape)
+    return _whitening_product(spec, image_shape) + 2 * first + 3 * sum(others)
+
+
+def _whitening_product(spec: Spec, image_shape: tuple[int, int, int]) -> int:
+    height, width, channels = image_shape
+    return 2 * height * width * spec.whiten**2 * channels * whitening.channels(spec.whiten, channels)
+
+
+def _products(spec: Spec, image_shape: tuple[int, int, int]) -> list[int]:
+    """Twice the multiply-adds of one image through each layer that has weights to train, the first one first."""
     shapes = feature_shapes(spec, image_shape)
     if spec.family == "resnet18":
-        products = sum(math.prod(one.out) * one.kernel**2 * one.channels for one in _resnet18(image_shape))
-        return 2 * (products + RESNET18_STAGES[-1][0] * spec.classes)
-    inputs = shapes
+        products = [2 * math.prod(one.out) * one.kernel**2 * one.channels for one in _resnet18(image_shape)]
+        return [*products, 2 * RESNET18_STAGES[-1][0] * spec.classes]
+    found, bridge, inputs = [], [], shapes
     if spec.bridge:
         _, before, after, *_ = shapes
-        total += 2 * math.prod(before) * math.prod(after)
+        bridge = [2 * math.prod(before) * math.prod(after)]
         inputs = [shape for i, shape in enumerate(shapes) if i != 1]
     for block, (height, width, channels) in zip(spec.blocks, inputs, strict=False):
         out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
-        total += 2 * math.prod(out) * block.kernel**2 * channels * block.filters
+        found.append(2 * math.prod(out) * block.kernel**2 * channels * block.filters)
+    found += bridge
     fan_in = math.prod(shapes[-1])
     for units in (*(layer.units for layer in spec.dense), spec.classes):
-        total += 2 * fan_in * units
+        found.append(2 * fan_in * units)
         fan_in = units
-    return total
+    return found
 
 
 class _Convolution(NamedTuple):
