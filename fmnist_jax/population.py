@@ -8,6 +8,7 @@ one batched program, which fills an accelerator and suits networks too small to 
 
 import dataclasses
 import functools
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,10 @@ from fmnist_jax.streaming import Streamed
 # On two AVX-512 cores a small MLP is up to 1.2 times as fast vmapped as mapped, a large one slower, and a CNN slower at
 # any size (python -m benchmarks.throughput --crossover). On an accelerator a mapped run would leave the chip idle.
 VMAP_BELOW_FLOPS = 200_000
+# (mode, convolution) of an accelerator, by its `device_kind`, as `python -m benchmarks.gpu` measures them. It prints
+# the line to add here. None has been had yet; an unknown one gets UNMEASURED: its products stay products when vmapped.
+ON_ACCELERATORS: dict[str, tuple[str, str]] = {}
+UNMEASURED = ("vmap", "patches")
 
 
 def choose_mode(mode: str, static: experiment.Static) -> str:
@@ -30,20 +35,22 @@ def choose_mode(mode: str, static: experiment.Static) -> str:
     if mode != "auto":
         return mode
     if platform != "cpu":
-        return "vmap"
+        return _on_accelerator()[0]
     small = models.forward_flops(static.model, static.image_shape) < VMAP_BELOW_FLOPS
     return "vmap" if small and not static.model.blocks else "map"
 
 
 def choose_conv(method: str, platform: str, mode: str) -> str:
-    """One of layers.CONV_METHODS: as asked, or by rule for the device and the mode, never by the runs of a group.
-
-    Vmapped, and so on an accelerator, "patches", whose products stay products when weights are vmapped (not measured
-    on one yet).
-    """
+    """One of layers.CONV_METHODS: as asked, or by rule for the device and the mode, never by the runs of a group."""
     if method != "auto":
         return method
-    return "blocked" if platform == "cpu" and mode != "vmap" else "patches"
+    if platform != "cpu":
+        return _on_accelerator()[1]
+    return "blocked" if mode != "vmap" else "patches"
+
+
+def _on_accelerator() -> tuple[str, str]:
+    return ON_ACCELERATORS.get(jax.devices()[0].device_kind, UNMEASURED)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +66,7 @@ class Units:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shared:
-    """What all runs read: one copy a device."""
+    """What all runs read, by device; in one memory, the same array."""
 
     copies: dict[jax.Device, Any]
 
@@ -133,7 +140,12 @@ class Population:
         return jax.tree.map(lambda *leaves: join(leaves)[: self.runs], *jax.device_get(units.parts))
 
     def share(self, array) -> Shared:
-        """A host array copied to every device."""
+        """A host array on every device: one copy for all that share the host's memory, else one each."""
+        array = np.asarray(array)
+        if self.devices[0].platform == "cpu":
+            own = streaming.aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+            own[...] = array  # nobody else has it: a device may read it where it lies
+            array = own
         return Shared({device: jax.device_put(array, device) for device in self.devices})
 
     def shapes(self, seeds, hyper):
@@ -283,6 +295,14 @@ class Population:
                 lots.setdefault(rows[unit].tobytes(), []).append(unit)
             queues.append([(lot, *block) for lot in lots.values() for block in blocks])
         return queues
+
+    def sources(self) -> dict[str, str]:
+        """Operations of the compiled programs -> what they were traced from, as far as XLA still knows."""
+        found = {}
+        for program in self._compiled.values():
+            for name, source in re.findall(r"%([\w.-]+) = .*?op_name=\"([^\"]*)\"", program.as_text()):
+                found[name] = re.sub(r"\b(while/body|while|closed_call|jit\(\w+\)|vmap\(\))/", "", source)
+        return found
 
     def _take_turns(self) -> None:
         """The next device for every mapped run, where they do not divide: none has one run more to do for good.

@@ -53,7 +53,7 @@ def residence(dataset: Dataset, settings: config.Experiment) -> memory.Images:
     devices = sharding.devices_for(10**9, settings.population.devices)
     sharing = len(devices) if devices[0].platform == "cpu" else 1
     limit = memory.limit(settings.population.memory_gb)
-    return memory.Images(size * sharing, sharing, limit, settings.population.stream)
+    return memory.Images(size, sharing, limit, settings.population.stream)
 
 
 def reach(population: Population, dataset: Dataset, settings: config.Experiment) -> Callable:

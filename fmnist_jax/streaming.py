@@ -64,10 +64,15 @@ class Feed:
     def _buffer(self, shape: tuple[int, ...], dtype) -> np.ndarray:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if len(self._buffers[self._next]) < size:
-            room = np.empty(size + ALIGNMENT, np.uint8)
-            start = -room.ctypes.data % ALIGNMENT
-            self._buffers[self._next] = room[start : start + size]
+            self._buffers[self._next] = aligned(size)
         return self._buffers[self._next][:size].view(dtype).reshape(shape)
+
+
+def aligned(size: int) -> np.ndarray:
+    """[size] uint8, unset, that a CPU device reads where it lies; NumPy's own start is none that XLA would."""
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return room[start : start + size]
 
 
 def in_turn(queues: Iterable[Sequence]) -> Iterator:

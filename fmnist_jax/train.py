@@ -53,6 +53,7 @@ class State(NamedTuple):
     sums: TrainSums
     diverged_at: jax.Array  # [] int32: the first step whose loss or update was not finite, -1 while there is none
     watch: Watch | tuple  # () unless static.monitor
+    average: tuple = ()  # (params, batch_stats), averaged over the steps so far; () unless static.average
 
 
 class Train(NamedTuple):
@@ -94,6 +95,7 @@ def make_train(static: Static) -> Train:
             sums=TrainSums.zeros(),
             diverged_at=jnp.int32(-1),
             watch=_first_watch(static, params, batch_stats) if static.monitor else (),
+            average=(params, batch_stats) if static.average else (),
         )
 
     def order(seed, epoch, indices, size):
@@ -129,7 +131,8 @@ def make_train(static: Static) -> Train:
             total_steps=static.total_steps,
             steps_per_epoch=static.steps_per_epoch,
         )
-        params = jax.tree.map(lambda p, d: p - rate * d, state.params, direction)
+        rates = optim.rates(state.params, rate, hyper.optimizer)
+        params = jax.tree.map(lambda p, d, rate: p - rate * d, state.params, direction, rates)
         correct = jnp.sum(jnp.argmax(logits, -1) == labels, dtype=jnp.int32)
         return state._replace(
             step=state.step + 1,
@@ -138,21 +141,30 @@ def make_train(static: Static) -> Train:
             opt_state=opt_state,
             sums=TrainSums(state.sums.loss + loss, state.sums.correct + correct, state.sums.steps + 1),
             diverged_at=_first(state.diverged_at, state.step, jnp.isfinite(loss)),
+            average=_averaged(state, (params, batch_stats), hyper.optimizer.average) if static.average else (),
         )
 
     def segment(state: State, hyper: Hyper, images, labels, order, start, num_steps) -> State:
-        def body(i, state):
-            batch = lax.dynamic_slice_in_dim(order, (start + i) * static.batch_size, static.batch_size)
-            return step(state, hyper, images[batch], labels[batch])
+        rows = images.reshape(len(images), -1)
 
-        trained = lax.fori_loop(0, num_steps, body, state)
+        def read(i):
+            batch = lax.dynamic_slice_in_dim(order, (start + i) * static.batch_size, static.batch_size)
+            return rows[batch], labels[batch]
+
+        def body(i, carried):
+            state, (pixels, named) = carried
+            # The next step's batch: whole rows are then copied, where in the step itself XLA:CPU gathers pixel by pixel
+            # wherever they are used. One past the last is read too, and left.
+            following = read(i + 1)
+            return step(state, hyper, pixels.reshape(-1, *images.shape[1:]), named), following
+
+        trained, _ = lax.fori_loop(0, num_steps, body, (state, read(0)))
         # Once a call, not once a step: a stopped run's work is thrown away, and costs the others nothing.
         return _unless_stopped(state, trained) if static.early_stop else trained
 
     def add_batch(sums, state: State, hyper: Hyper, images, labels, chosen, mask):
         inputs = augment.standardise(augment.to_float(images[chosen]), hyper.mean, hyper.std)
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        logits = module.apply(variables, inputs, hyper, train=False)
+        logits = module.apply(_measured(state), inputs, hyper, train=False)
         loss = losses.per_example(static.loss, logits, labels[chosen])
         sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
         # As the confusion matrix books them: logits that are not finite are wrong whatever their argmax.
@@ -197,8 +209,7 @@ def make_train(static: Static) -> Train:
 
     def activities(state: State, hyper: Hyper, images):
         inputs = augment.standardise(augment.to_float(images), hyper.mean, hyper.std)
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
-        logits, sown = module.apply(variables, inputs, hyper, train=False, mutable=["activities"])
+        logits, sown = module.apply(_measured(state), inputs, hyper, train=False, mutable=["activities"])
         (features,) = jax.tree.leaves(sown)
         return {"features": features, "logits": logits}
 
@@ -209,7 +220,25 @@ def selected(state: State) -> State:
     """The state with the weights its run is measured with: those of the best evaluation where they are kept."""
     if not state.watch or not jax.tree.leaves(state.watch.params):
         return state
-    return state._replace(params=state.watch.params, batch_stats=state.watch.batch_stats)
+    params, batch_stats = state.watch.params, state.watch.batch_stats
+    average = (params, batch_stats) if state.average else ()
+    return state._replace(params=params, batch_stats=batch_stats, average=average)
+
+
+def _measured(state: State) -> dict:
+    """The variables that an evaluation applies."""
+    params, batch_stats = state.average or (state.params, state.batch_stats)
+    return {"params": params, "batch_stats": batch_stats}
+
+
+def _averaged(state: State, network: tuple, decay) -> tuple:
+    """The running average with one more step's (params, batch_stats) in it.
+
+    That of the first steps is of fewer, and the first step's is its own: how the weights were drawn, or what was put
+    over them, has no part in it. What stands still, as filters that are not trained, does so bit for bit.
+    """
+    decay = jnp.minimum(decay, state.step / (state.step + 9.0))
+    return jax.tree.map(lambda mean, new: mean + (1 - decay) * (new - mean), state.average, network)
 
 
 def _first_watch(static: Static, params, batch_stats) -> Watch:
@@ -225,7 +254,7 @@ def _watch(static: Static, state: State, hyper: Hyper, validation: metrics.Sums)
     score = jnp.where(jnp.isfinite(score), score, jnp.inf)
     better = (score < watch.best) | (watch.best_step < 0)  # the first is the best so far, however bad
     if static.keep_best:
-        kept = (state.params, state.batch_stats), (watch.params, watch.batch_stats)
+        kept = tuple(_measured(state).values()), (watch.params, watch.batch_stats)
         params, batch_stats = jax.tree.map(lambda new, old: jnp.where(better, new, old), *kept)
         watch = watch._replace(params=params, batch_stats=batch_stats)
     improved = score < watch.reference - hyper.min_delta

@@ -1,10 +1,11 @@
 """Runs into groups: one for each program and data set, cut where memory ends, and extended without loss."""
 
+import jax
 import numpy as np
 import pytest
 from helpers import mlp, tiny
 
-from fmnist_jax import arms, config, data, groups, memory, places, sweep
+from fmnist_jax import arms, config, data, groups, memory, places, population, sweep
 from fmnist_jax.errors import UserError
 
 TRACED = {
@@ -83,7 +84,7 @@ def test_memory_counts_states_and_work():
     one = groups.Workshop(checked).prepare(arms.arms_of(checked)[0])
     weights = 784 * 6 + 6 + 6 * 10 + 10
     images = 13 * 16  # which they are and in what order: int32, four times
-    assert memory.of_run(one.static, one.hyper) == pytest.approx(3 * 4 * 3 * weights + 4 * 4 * images, rel=0.01)
+    assert memory.of_run(one.static, one.hyper) == pytest.approx(6 * 4 * 3 * weights + 4 * 4 * images, rel=0.01)
     two, four = (memory.of_group(one.static, one.hyper, n, "vmap", 2) for n in (2, 4))
     assert four == 2 * two
     for mode in ("map", "vmap"):
@@ -179,3 +180,20 @@ def test_a_split_is_stratified_unless_told_otherwise():
     assert len(set(counts(stratified=False))) > 1
     with pytest.raises(UserError, match="stratified=False: nothing reads it, because there is no validation set"):
         config.parse(mlp(dataset__validation_fraction=0.0, stratified=False))
+
+
+def test_an_accelerator_has_the_forms_that_were_measured_on_it(monkeypatch):
+    checked = config.parse(mlp())
+    static = groups.Workshop(checked).prepare(arms.arms_of(checked)[0]).static
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert (population.choose_mode("auto", static), population.choose_conv("auto", "gpu", "auto")) == (
+        "vmap",
+        "patches",
+    )
+    kind = jax.devices()[0].device_kind
+    monkeypatch.setitem(population.ON_ACCELERATORS, kind, ("map", "lax"))
+    assert (population.choose_mode("auto", static), population.choose_conv("auto", "gpu", "auto")) == ("map", "lax")
+    assert (population.choose_mode("vmap", static), population.choose_conv("blocked", "gpu", "auto")) == (
+        "vmap",
+        "blocked",
+    )

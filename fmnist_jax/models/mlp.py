@@ -13,15 +13,15 @@ class DenseHead(nn.Module):
 
     @nn.compact
     def __call__(self, features, hyper, *, train: bool):
-        """features [B, D] -> logits [B, classes]."""
+        """features [B, D] -> logits [B, classes]; between the two, images are columns."""
         inits = {"kernel_init": self.spec.kernel_init, "bias_init": self.spec.bias_init}
         for i, layer in enumerate(self.spec.dense):
-            features = layers.Dense(layer.units, **inits, name=f"dense_{i}")(features, hyper)
+            features = layers.Dense(layer.units, **inits, name=f"dense_{i}")(features.T, hyper).T
             features = layers.ACTIVATIONS[layer.activation](features, hyper.leaky_slope)
             if train and layer.dropout:
                 features = layers.dropout(self.make_rng("dropout"), features, hyper.dense_dropout[i])
         self.sow("activities", "features", features)  # for whoever asks, as fmnist_jax.activities does; else nothing
-        logits = layers.Dense(self.spec.classes, **inits, name="logits")(features, hyper)
+        logits = layers.Dense(self.spec.classes, **inits, name="logits")(features.T, hyper).T
         return layers.ACTIVATIONS[self.spec.logits_activation](logits, hyper.leaky_slope)
 
 

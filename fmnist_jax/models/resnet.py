@@ -37,7 +37,7 @@ class ResNet18(nn.Module):
                 features = block(features)
         features = features.mean((1, 2))
         self.sow("activities", "features", features)
-        return layers.Dense(self.spec.classes, "pytorch", "pytorch", name="fc")(features, hyper)
+        return layers.Dense(self.spec.classes, "pytorch", "pytorch", name="fc")(features.T, hyper).T
 
 
 class _BasicBlock(nn.Module):
