@@ -1,296 +1,339 @@
-"""How fast is this engine beside plain Flax and PyTorch? `python -m benchmarks.throughput`, about eight minutes.
+"""How fast is this engine beside its rivals? `python -m benchmarks.throughput`, about an hour on two cores.
 
-Same network, optimizer, batch and images for all; data resident; PyTorch at the best of its dtypes, layouts, processes
-and threads, found in a short calibration; samples taken in turns, and compared within a turn; the accuracy of each
-beside its speed. `--crossover` measures instead where mapped runs overtake vmapped ones (population.VMAP_BELOW_FLOPS).
+Same network, optimizer, batch and images for all; data resident; every rival in the fastest of its layouts, processes,
+threads and compilers, found in a short calibration; samples taken in turns, and compared within a turn; the accuracy of
+each beside its speed. What each workload is: benchmarks/cases.py. `--add` measures some of them again and keeps the
+others; `--crossover` measures instead where mapped runs overtake vmapped ones (population.VMAP_BELOW_FLOPS).
 """
 
 import argparse
+import contextlib
 import dataclasses
-import itertools
+import functools
 import json
 import math
+import os
 import statistics
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 from rich.console import Console
 
-from benchmarks import chart, machine
-from benchmarks.chart import BFLOAT16, FLAX, FLOAT32, OURS
-from benchmarks.rivals import Case, Choice, PlainFlax, Team, Torch
-from fmnist_jax import config, data, errors, experiment, metrics, models, population, sharding
+from benchmarks import cases, chart, machine, record, roofline
+from benchmarks.cases import BFLOAT16, FLAX, FLOAT32, KERAS, OURS, VMAP, WORKLOADS, Case
+from benchmarks.ours import Ours
+from benchmarks.rivals import choices, keras_rival
+from benchmarks.rivals.choices import Choice
+from benchmarks.rivals.plain import PlainFlax
+from benchmarks.rivals.team import Remote, Team
+from fmnist_jax import errors, sharding
 
-WORKLOADS = {"cnn": {}, "cnn_no_bn": {"norm": ("none",)}, "mlp": {"family": "mlp", "dense": (10,)}}
-SMALL = {"filters": (4,), "dense": (8,)}
-TINY = {"cnn": SMALL, "cnn_no_bn": {**SMALL, "norm": ("none",)}, "mlp": WORKLOADS["mlp"]}
-GOALS = (("cnn", FLOAT32, 1.2), ("cnn", FLAX, 20.0), ("mlp", FLOAT32, 8.0), ("mlp", BFLOAT16, 8.0))
-CROSSOVER = (
-    *({"family": "mlp", "dense": (units,)} for units in (3, 10, 30, 100, 300, 800)),
-    *({"filters": filters, "dense": (16,)} for filters in ((1,), (2,), (4,), (4, 8), (8, 16))),
+LIMIT = "the matmul limit"
+GOALS = (  # workload, rival, how many times as fast this engine is to be; against the limit, the share of it
+    ("alexander", FLOAT32, 1.5),
+    ("alexander", BFLOAT16, 1.0),
+    ("alexander", FLAX, 40.0),
+    ("alexander", KERAS, 2.0),
+    ("alexander", LIMIT, 0.5),
+    ("kunze_10", FLOAT32, 10.0),
+    ("kunze_10", VMAP, 10.0),
+    ("kunze_800", FLOAT32, 4.0),
+    ("kunze_800", VMAP, 4.0),
+    ("acosta", FLOAT32, 1.3),
+    ("blagg", FLOAT32, 1.3),
+    ("resnet18", FLOAT32, 1.0),
+    ("resnet18_inference", FLOAT32, 1.0),
 )
 NOTES = (
-    "images/s counts training images over all runs in flight; ratios are taken within a turn",
+    "images/s counts the images of all runs in flight; ratios are taken within a turn",
     "fmnist_jax and plain Flax: uint8 images on the device, all runs together",
-    "PyTorch: float32 images in memory, fused Adam, denormals flushed; one run a process; bfloat16 by autocast",
-    "accuracy: one run, after the same number of steps; PyTorch's running variance is the unbiased one",
+    "PyTorch: float32 images in memory, fused optimizer, denormals flushed; one run a process; bfloat16 by autocast; "
+    "in inference, batch norm folded into the convolutions",
+    "torch.func.vmap: all runs together, or a share of them a process; PyTorch's fused Adam on the stacked leaves",
+    "Keras: fit on float32 arrays in memory, a run a process",
+    "accuracy: mean over seeds after the same number of steps; null: not run, as it would take more than "
+    "ACCURACY_SECONDS (plain Flax, Keras), or nothing is trained (inference)",
+    "share of the limit: images/s x FLOPs of an image, over the best float32 product measured just before the case",
 )
-ACCURACY_SECONDS = 60.0  # who would need longer than this is not asked for an accuracy
-RESULTS = Path(__file__).parent / "results"
+ACCURACY_SECONDS = 60.0  # of a contender; all make as many steps as the slowest of PAYING has the time for
+PAYING = (OURS, FLOAT32, BFLOAT16)
+MOST_STEPS, MOST_SEEDS, LEAST_SEEDS = 2000, 8, 3
 
 
-class Ours:
-    """The population engine: all runs at once, on every device, long segments."""
+@dataclasses.dataclass
+class Method:
+    """How long and how often is measured."""
 
-    chunk = 1
+    pairs: int
+    seconds: float
+    smoke: bool
 
-    def __init__(self, case: Case, mode: str = "auto"):
-        self.case, self.runs, self.step = case, case.runs, 0
-        mode = population.choose_mode(mode, case.static)
-        self.population = pop = population.Population(case.static, self.runs, sharding.devices_for(self.runs, 0), mode)
-        size = len(case.dataset.train_labels)
-        self.inputs = population.Inputs(
-            seeds=pop.put(np.arange(self.runs, dtype=np.uint32)),
-            hyper=pop.put(jax.tree.map(lambda leaf: np.repeat(leaf[None], self.runs, axis=0), case.hyper)),
-            images=pop.share(np.asarray(case.dataset.train_images)),
-            labels=pop.share(case.dataset.train_labels),
-            train=pop.put(np.tile(np.arange(size, dtype=np.int32), (self.runs, 1))),
-            train_size=pop.put(np.full(self.runs, size, np.int32)),
-            validation=pop.put(np.zeros((self.runs, 0), np.int32)),
-            validation_size=pop.put(np.zeros(self.runs, np.int32)),
-        )
-        self.state = pop.init(self.inputs)
+    @property
+    def most_steps(self) -> int:
+        """Of a run whose accuracy is measured."""
+        return 4 if self.smoke else MOST_STEPS
 
-    def warm(self) -> None:
-        """Compiles."""
-        self.train(1)
-
-    def train(self, steps: int) -> None:
-        """Trains every run for `steps` steps; returns when that is done."""
-        epoch, end = self.case.static.steps_per_epoch, self.step + steps
-        while self.step < end:
-            steps = min(end, (self.step // epoch + 1) * epoch) - self.step
-            self.state = self.population.segment(self.state, self.inputs, self.step, steps)
-            self.step += steps
-        jax.block_until_ready(self.state.parts)
-
-    def accuracy(self) -> float:
-        """Of the first run, on the test set."""
-        pop, test = self.population, self.case.dataset
-        size = len(test.test_labels)
-        indices = pop.put(np.tile(np.arange(size, dtype=np.int32), (self.runs, 1)))
-        images, labels = pop.share(np.asarray(test.test_images)), pop.share(test.test_labels)
-        sizes = pop.put(np.full(self.runs, size, np.int32))
-        sums, _ = pop.evaluate(self.state, self.inputs.hyper, images, labels, indices, sizes)
-        return float(metrics.finalise(pop.get(sums))["accuracy"][0])
-
-
-def make_case(workload: str, changes: dict, batch: int, runs: int, dataset: data.Dataset) -> Case:
-    """The default config (Adam 1e-3, Keras's constants) with `changes` to its model, on the whole training set."""
-    wanted = config.default()
-    wanted.train.batch_size = batch
-    wanted.evaluation.batch_size = min(500, len(dataset.test_labels))
-    wanted.model.update(changes)
-    checked = config.parse(wanted)
-    shape, size = tuple(dataset.train_images.shape[1:]), len(dataset.train_labels)
-    static, hyper = experiment.resolve(
-        checked, shape, len(dataset.class_names), size, population.choose_conv("auto", jax.default_backend(), "auto")
-    )
-    return Case(workload, runs, checked, static, hyper, dataset)
+    @property
+    def most_seeds(self) -> int:
+        """Of a contender's accuracy."""
+        return LEAST_SEEDS if self.smoke else MOST_SEEDS
 
 
 def seconds_of(contender, steps: int) -> float:
     """Wall time of `steps` steps."""
     start = time.perf_counter()
-    contender.train(steps)
+    contender.work(steps)
     return time.perf_counter() - start
 
 
 def probe(contender, seconds: float) -> tuple[float, int]:
-    """(steps a second, steps that take about `seconds`), found in no more than that, or in one chunk."""
+    """(images/s, steps that take about `seconds`), found in no more than that, or in one chunk."""
     contender.warm()
     steps = contender.chunk
     while (elapsed := seconds_of(contender, steps)) < seconds / 3:
         steps *= int(np.clip(seconds / 2 / elapsed, 2, 50))
-    return steps / elapsed, max(1, round(seconds * steps / elapsed / contender.chunk)) * contender.chunk
+    wanted = max(1, round(seconds * steps / elapsed / contender.chunk)) * contender.chunk
+    return steps * contender.batch * contender.runs / elapsed, wanted
 
 
-def calibrate(case: Case, team: Team, seconds: float) -> list[tuple[Choice, float | str]]:
-    """Images a second of every way to run PyTorch (or why there are none)."""
-    cores, grid = sharding.cores(), []
+def calibrate(case: Case, rival: str, start: Callable, method: Method) -> list[tuple[Choice, float | str]]:
+    """Images/s of every way to run a rival, one built at a time; or, as text, why there are none."""
+    tried = []
 
-    def measure(choice):
+    def measure(choice: Choice) -> None:
         try:
-            rival = Torch(case, choice, team, "calibration")
-            grid.append((choice, probe(rival, seconds)[0] * rival.runs * case.static.batch_size))
+            with contextlib.ExitStack() as stack:
+                contender = start(stack, case, choice, "calibration")
+                tried.append((choice, probe(contender, method.seconds / 4)[0]))
         except RuntimeError as error:
-            grid.append((choice, str(error).strip().splitlines()[0]))
+            tried.append((choice, str(error).strip().splitlines()[0]))
 
-    layouts = ("contiguous", "channels_last") if case.static.model.blocks else ("contiguous",)
-    teams = dict.fromkeys([(1, 1), (1, cores), *([(cores, 1)] if len(team.members) >= cores else [])])
-    for dtype, layout, (processes, threads) in itertools.product(("float32", "bfloat16"), layouts, teams):
-        measure(Choice(dtype, layout, processes, threads))
-    if team.members:
-        for dtype in ("float32", "bfloat16"):
-            measure(dataclasses.replace(best(grid, dtype)[0], compiled=True))
-    return grid
+    first = choices.first(rival, case, 1 if method.smoke else sharding.cores())
+    for choice in first[:1] if method.smoke else first:
+        measure(choice)
+    for choice in [] if method.smoke else choices.second(rival, case, tried):
+        measure(choice)
+    return tried
 
 
-def best(grid, dtype: str) -> tuple[Choice, float]:
-    """The fastest choice of a dtype."""
-    return max((c for c in grid if c[0].dtype == dtype and not isinstance(c[1], str)), key=lambda c: c[1])
-
-
-def compare(case: Case, team: Team, args, console: Console) -> dict:
-    """One case: calibration, samples taken in turns, accuracies."""
-    batch = case.static.batch_size
-    grid = calibrate(case, team, args.seconds / 4)
-    console.print(chart.grid_table(case, grid))
-    chunk = math.gcd(args.accuracy_steps, 2 if case.static.model.blocks else 100)  # XLA unrolls a scan of one step
-    chosen = {FLOAT32: best(grid, "float32")[0], BFLOAT16: best(grid, "bfloat16")[0]}
-    makers = {
-        OURS: Ours,
-        **{name: lambda case, name=name: Torch(case, chosen[name], team, name) for name in chosen},
-        FLAX: lambda case: PlainFlax(case, chunk),
-    }
-    contenders = {name: make(case) for name, make in makers.items()}
-    probed = {name: probe(contender, args.seconds) for name, contender in contenders.items()}
-    samples = {name: [] for name in contenders}
-    for turn, (name, contender) in itertools.product(range(args.pairs), contenders.items()):
-        rate, steps = probed[name]
-        if turn * steps / rate < 1.25 * args.pairs * args.seconds:  # two steps of plain Flax may take half a minute
-            samples[name].append(steps * batch * contender.runs / seconds_of(contender, steps))
-    one = dataclasses.replace(case, runs=1)
+def compare(case: Case, rivals: tuple[str, ...], team: Team, method: Method, console: Console) -> dict:
+    """One case: the machine's limits, calibration, samples taken in turns, accuracies."""
+    load, begun = machine.load_average(), record.opening("throughput")
+    limits = machine.limits(method.smoke, min(0.5, method.seconds))
+    start = functools.partial(_start, team)
+    grids = {rival: calibrate(case, rival, start, method) for rival in rivals if rival != FLAX}
+    console.print(chart.grid_table(case, grids))
+    chosen = {rival: best[0] for rival, grid in grids.items() if (best := choices.fastest(grid))}
+    makers: dict[str, Callable] = {OURS: lambda stack, seed: _kept(stack, Ours(case, seed))}
+    for rival in rivals:
+        if rival == FLAX:
+            chunk = 2 if case.static.model.blocks else 20  # XLA unrolls a scan of one step
+            makers[FLAX] = lambda stack, seed, chunk=chunk: _kept(stack, PlainFlax(case, chunk, seed))
+        elif rival in chosen:
+            makers[rival] = lambda stack, seed, rival=rival: start(stack, case, chosen[rival], rival, seed)
+    with contextlib.ExitStack() as stack:
+        contenders = {name: make(stack, 0) for name, make in makers.items()}
+        probed = {name: probe(contender, method.seconds) for name, contender in contenders.items()}
+        samples = in_turns(contenders, probed, method)
+        mode = contenders[OURS].population.mode
+        in_flight = {name: contender.runs for name, contender in contenders.items()}
+        del contenders  # the stack lets go of what they hold
+    rates = {name: statistics.median(values) for name, values in samples.items()}
+    steps = accuracy_steps(case, rates, method) if case.task == "train" else 0
+    best = max(limits["matmul_gflops"].values())
     return {
         "workload": case.workload,
-        "batch": batch,
+        "study": WORKLOADS[case.workload].study,
+        "task": case.task,
+        "batch": case.batch,
         "runs": case.runs,
-        "mode": contenders[OURS].population.mode,
-        "training_flops_per_image": case.flops,
-        "calibration": [{**dataclasses.asdict(choice), "images_per_second": rate} for choice, rate in grid],
+        "mode": mode,
+        "flops_per_image": case.flops,
+        "bytes_per_image": case.bytes,
+        "dataset": {"name": case.dataset.name, "synthetic": case.dataset.synthetic},
+        "environment": {**begun, "load_average": load},
+        **limits,
+        "share_of_limit": record.summary([rate * case.flops / best / 1e9 for rate in samples[OURS]]),
+        "calibration": [
+            {"rival": rival, **dataclasses.asdict(choice), "images_per_second": rate}
+            for rival, grid in grids.items()
+            for choice, rate in grid
+        ],
+        "accuracy_steps": steps,
         "contenders": {
             name: {
                 "how": str(chosen.get(name, f"{case.runs} runs")),
-                "images_per_second": summary(values),
-                "ours_is": summary([a / b for a, b in zip(samples[OURS], values, strict=False)]),
-                "test_accuracy": accuracy(makers[name], one, args.accuracy_steps, statistics.median(values)),
+                "images_per_second": record.summary(values),
+                "ours_is": record.summary([a / b for a, b in zip(samples[OURS], values, strict=False)]),
+                "test_accuracy": accuracy(
+                    makers[name], in_flight[name], case, steps, rates[name], method, name in PAYING
+                ),
             }
             for name, values in samples.items()
         },
     }
 
 
-def accuracy(make, case: Case, steps: int, rate: float) -> float | None:
-    """Test accuracy of a run after `steps` steps; None where that would take too long at `rate` images/s."""
-    if steps * case.static.batch_size / rate > ACCURACY_SECONDS:
+def _start(team: Team, stack: contextlib.ExitStack, case: Case, choice: Choice, name: str, seed: int = 0) -> Remote:
+    """A rival in the team, or of Keras in one of its own; the stack lets go of it."""
+    if choice.library == "keras" and team.size:
+        team = stack.enter_context(Team(choice.processes, keras_rival.environment(choice)))
+    elif choice.library == "keras":
+        os.environ.update(keras_rival.environment(choice))
+    return _kept(stack, Remote(case, choice, team, name, seed))
+
+
+def _kept(stack: contextlib.ExitStack, contender):
+    """The contender; when the stack is left, its memory is let go."""
+    stack.callback(contender.drop)
+    return contender
+
+
+def in_turns(contenders: dict, probed: dict, method: Method) -> dict[str, list[float]]:
+    """Images/s of each contender in each turn.
+
+    The first of a turn is another one each time, and every second turn goes backwards: so none always follows the same.
+    Who takes much longer than asked, such as plain Flax, for whom two steps may be half a minute, has fewer turns.
+    """
+    samples, names = {name: [] for name in contenders}, list(contenders)
+    for turn in range(method.pairs):
+        order = np.roll(names, -turn).tolist()
+        for name in order if turn % 2 == 0 else order[::-1]:
+            (rate, steps), contender = probed[name], contenders[name]
+            images = steps * contender.batch * contender.runs
+            if turn * images / rate < 1.25 * method.pairs * method.seconds:
+                samples[name].append(images / seconds_of(contender, steps))
+    return samples
+
+
+def accuracy_steps(case: Case, rates: dict[str, float], method: Method) -> int:
+    """Steps that the slowest of PAYING makes in ACCURACY_SECONDS, with the fewest seeds it may have; even, for FLAX."""
+
+    def affordable(name: str) -> float:
+        seeds = case.runs if name == OURS else LEAST_SEEDS
+        return ACCURACY_SECONDS * rates[name] / (seeds * case.batch)
+
+    steps = min(method.most_steps, *(affordable(name) for name in PAYING if name in rates))
+    unit = 20 if steps >= 20 else 2
+    return max(2, math.floor(steps / unit) * unit)
+
+
+def accuracy(make: Callable, runs: int, case: Case, steps: int, rate: float, method: Method, pays: bool) -> dict | None:
+    """Test accuracy after `steps` steps: {"mean", "sd", "n", "values"} of as many seeds as ACCURACY_SECONDS has.
+
+    They are at least LEAST_SEEDS, and the `runs` that a contender of `rate` images/s trains at once. None where that
+    would take longer and the contender does not pay for it all the same; and of no steps.
+    """
+    least = max(LEAST_SEEDS, runs)
+    affordable = int(ACCURACY_SECONDS * rate / (steps * case.batch)) if steps else 0
+    if not steps or (affordable < least and not pays):
         return None
-    contender = make(case)
-    contender.train(steps)
-    return contender.accuracy()
+    values: list[float] = []
+    while len(values) < min(max(least, affordable), max(least, method.most_seeds)):
+        with contextlib.ExitStack() as stack:
+            contender = make(stack, len(values))
+            contender.work(steps)
+            values += contender.accuracies()
+    return {"mean": statistics.mean(values), "sd": statistics.stdev(values), "n": len(values), "values": values}
 
 
-def summary(values: list[float]) -> dict:
-    """Median, min, max, n, and the samples themselves."""
-    median = statistics.median(values)
-    return {"median": median, "min": min(values), "max": max(values), "n": len(values), "samples": values}
-
-
-def crossover(args, dataset, console: Console) -> list[dict]:
-    """Run-steps a second of mapped and of vmapped runs, in turns, by the size of the network."""
+def goals(measured: list[dict]) -> list[dict]:
+    """The goals of all cases that are there, in their order; `reached` is null where there is no figure."""
     rows = []
-    for changes in CROSSOVER[::5] if args.smoke else CROSSOVER:
-        case = make_case("crossover", changes, args.batch[0], args.runs, dataset)
-        ways = {mode: Ours(case, mode) for mode in ("map", "vmap")}
-        steps = {mode: probe(ours, args.seconds / 4)[1] for mode, ours in ways.items()}
-        samples = {mode: [] for mode in ways}
-        for _, mode in itertools.product(range(args.pairs), ways):
-            samples[mode].append(steps[mode] * case.runs / seconds_of(ways[mode], steps[mode]))
-        flops = models.forward_flops(case.static.model, case.static.image_shape)
-        ratio = summary([v / m for v, m in zip(samples["vmap"], samples["map"], strict=True)])
-        medians = {mode: statistics.median(values) for mode, values in samples.items()}
-        rule = population.choose_mode("auto", case.static)
-        rows.append({"model": changes, "forward_flops": flops, **medians, "vmap_over_map": ratio, "rule": rule})
-    rows.sort(key=lambda row: row["forward_flops"])
-    console.print(chart.crossover_table(rows, args.runs, args.batch[0]))
+    for workload, rival, wanted in GOALS:
+        batches = {case["batch"]: case for case in measured if case["workload"] == workload}
+        for batch in batches or WORKLOADS[workload].batches:
+            case = batches.get(batch, {"contenders": {}, "share_of_limit": None})
+            if rival == LIMIT:
+                reached, unit = case["share_of_limit"], "%"
+            else:
+                reached, unit = case["contenders"].get(rival, {}).get("ours_is"), "×"
+            rows.append({**record.goal(workload, rival, wanted, reached, unit=unit), "batch": batch})
     return rows
 
 
-def goals(cases: list[dict]) -> list[dict]:
-    """What was to be reached, and what was."""
-    return [
-        {"workload": case["workload"], "batch": case["batch"], "rival": rival, "goal": goal, "reached": reached}
-        for workload, rival, goal in GOALS
-        for case in cases
-        if case["workload"] == workload
-        for reached in [case["contenders"][rival]["ours_is"]["median"]]
-    ]
+def merged(kept: list[dict], measured: list[dict]) -> list[dict]:
+    """Cases in the order of WORKLOADS; of one measured twice, the later."""
+    both = {(case["workload"], case["batch"]): case for case in [*kept, *measured]}
+    return sorted(both.values(), key=lambda case: (list(WORKLOADS).index(case["workload"]), case["batch"]))
 
 
-def load(name: str, console: Console) -> data.Dataset:
-    """The data set, or drawn garments where it cannot be had; says which."""
-    try:
-        dataset = data.load(name)
-    except (errors.UserError, errors.RunError) as error:
-        console.print(f"[yellow]{error}[/]")
-        dataset = data.load("synthetic:20000")
-    if dataset.synthetic:
-        console.print("[bold]SYNTHETIC DATA[/]: drawn garments; the accuracies say nothing about Fashion-MNIST")
-    return dataset
+def load_data(names: list[str], smoke: bool) -> None:
+    """Ends the program with status 2 where the images of a workload are not there; a smoke run draws its own."""
+    for name in [] if smoke else names:
+        try:
+            cases.load(cases.Source(cases.study_arm(WORKLOADS[name]).dataset))
+        except (errors.UserError, errors.RunError, OSError) as error:
+            reason = " ".join(str(error).split())
+            print(
+                f"error: no images for {name}: set FMNIST_DATA_DIR to their folder, or --smoke: {reason}",
+                file=sys.stderr,
+            )
+            sys.exit(2)
 
 
 def parse(argv) -> argparse.Namespace:
     """The flags; `--smoke` overrides most of them."""
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
-    flags.add_argument("--workload", default="cnn,mlp", help=f"of {', '.join(WORKLOADS)}")
-    flags.add_argument("--batch", default="32,128", help="batch sizes; an MLP takes the first alone")
-    flags.add_argument("--runs", type=int, default=8, help="of this engine and of plain Flax, in flight together")
+    flags = record.flags("throughput", __doc__)
+    flags.add_argument("--workload", default=",".join(WORKLOADS), help=f"default: all, {', '.join(WORKLOADS)}")
+    flags.add_argument("--batch", help="batch sizes, in place of each workload's own")
+    flags.add_argument(
+        "--runs", type=int, default=8, help="of this engine, plain Flax and torch.func, in flight together"
+    )
     flags.add_argument("--pairs", type=int, default=5, help="samples of each contender")
-    flags.add_argument("--seconds", type=float, default=3.0, help="of one sample, about")
-    flags.add_argument("--accuracy-steps", type=int, default=700, help="at 0.99, batch norm lags by 100")
-    flags.add_argument("--dataset", default="fashion_mnist")
-    flags.add_argument("--out", type=Path, help="JSON, and a PNG beside it; default: in benchmarks/results")
+    flags.add_argument("--seconds", type=float, default=2.0, help="of one sample, about")
+    flags.add_argument("--add", action="store_true", help="keep the cases of --out that are not measured now")
     flags.add_argument("--crossover", action="store_true", help="mapped against vmapped runs, instead")
-    flags.add_argument("--smoke", action="store_true", help="tiny sizes, one process: does it work at all?")
     args = flags.parse_args(argv)
     if args.smoke:
-        small = {"runs": 2, "pairs": 1, "seconds": 0.05, "accuracy_steps": 4, "dataset": "synthetic:240", "batch": "16"}
-        vars(args).update(small)
-    args.batch = [int(size) for size in args.batch.split(",")]
+        args.runs, args.pairs, args.seconds, args.batch = 2, 1, 0.05, args.batch or "8"
+    args.batch = [int(size) for size in args.batch.split(",")] if args.batch else None
     args.workload = args.workload.split(",")
     if unknown := set(args.workload) - set(WORKLOADS):
-        flags.error(f"--workload={','.join(unknown)}: take some of {', '.join(WORKLOADS)}")
-    args.out = args.out or RESULTS / ("crossover.json" if args.crossover else "throughput.json")
+        flags.error(f"--workload={','.join(sorted(unknown))}: take some of {', '.join(WORKLOADS)}")
+    args.out = record.place("crossover" if args.crossover else "throughput", args)
     return args
 
 
 def main(argv=None) -> None:
-    """Measures, prints, writes."""
+    """Measures, prints, and writes after each case, so that what is interrupted keeps what it has."""
     args, console = parse(argv), Console()
     sharding.configure("cpu")
-    dataset = load(args.dataset, console)
-    found = machine.environment(dataset)
     if args.crossover:
-        found["crossover"] = crossover(args, dataset, console)
-    else:
-        sizes = (64,) if args.smoke else (512, 1024, 2048)
-        found["matmul_gflops"] = machine.matmul_limit(sizes, min(0.5, args.seconds))
-        models_of = TINY if args.smoke else WORKLOADS
-        with Team(0 if args.smoke else sharding.cores()) as team:
-            found["cases"] = [
-                compare(make_case(workload, models_of[workload], batch, args.runs, dataset), team, args, console)
-                for workload in args.workload
-                for batch in (args.batch[:1] if workload == "mlp" else args.batch)
-            ]
-        found["goals"] = goals(found["cases"])
-        found["notes"] = NOTES
-        chart.print_report(found, console)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(found, indent=1))
+        from benchmarks import crossover
+
+        return crossover.main(args, console)
+    load_data(args.workload, args.smoke)
+    method, measured = Method(args.pairs, args.seconds, args.smoke), []
+    kept = json.loads(args.out.read_text())["cases"] if args.add and args.out.exists() else []
+    with Team(0 if args.smoke else sharding.cores()) as team:
+        for name in args.workload:
+            for batch in args.batch or WORKLOADS[name].batches:
+                case = cases.of_workload(name, batch, args.runs, tiny=args.smoke)
+                measured.append(compare(case, WORKLOADS[name].rivals, team, method, console))
+                console.print(*chart.case_report(measured[-1]), sep="\n")
+                found = report(merged(kept, measured))
+                write(found, args.out)
+    console.print(chart.goals_table(found["goals"]))
     console.print(f"written to {args.out}", highlight=False, soft_wrap=True)
-    if not args.crossover:
-        chart.plot(found, args.out.with_suffix(".png"))
+
+
+def report(measured: list[dict]) -> dict:
+    """What the JSON holds."""
+    return {**record.opening("throughput"), "cases": measured, "goals": goals(measured), "notes": NOTES}
+
+
+def write(found: dict, path: Path) -> None:
+    """The JSON, and the plots beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps(found, indent=1) + "\n")
+    scratch.replace(path)  # never half a file
+    chart.plot(found, path.with_suffix(".png"))
+    roofline.plot(found, path.with_name("roofline.png"))
 
 
 if __name__ == "__main__":

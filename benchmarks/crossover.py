@@ -1,0 +1,60 @@
+"""Where vmapped runs stop being faster than mapped ones, by the size of the network: `throughput --crossover`."""
+
+import argparse
+import statistics
+
+from rich.console import Console
+
+from benchmarks import cases, chart, machine, record
+from benchmarks.ours import Ours
+from fmnist_jax import config, models, population
+
+NETS = (
+    *({"family": "mlp", "dense": (units,)} for units in (3, 10, 30, 100, 300, 800)),
+    *({"filters": filters, "dense": (16,)} for filters in ((1,), (2,), (4,), (4, 8), (8, 16))),
+)
+
+
+def main(args: argparse.Namespace, console: Console) -> None:
+    """Measures, prints, writes."""
+    found = {**record.opening("throughput"), "load_average": machine.load_average()}
+    found["crossover"] = rows = crossover(args)
+    console.print(chart.crossover_table(rows, args.runs, (args.batch or [32])[0]))
+    record.write(found, args.out, console)
+
+
+def crossover(args: argparse.Namespace) -> list[dict]:
+    """Run-steps a second of mapped and of vmapped runs, in turns, by forward FLOPs of the network."""
+    from benchmarks.throughput import probe, seconds_of
+
+    rows = []
+    for changes in NETS[::5] if args.smoke else NETS:
+        case = case_of(changes, (args.batch or [32])[0], args.runs, args.smoke)
+        ways = {mode: Ours(case, mode=mode) for mode in ("map", "vmap")}
+        steps = {mode: probe(ours, args.seconds / 4)[1] for mode, ours in ways.items()}
+
+        def rate(mode, ways=ways, steps=steps, runs=case.runs):
+            return steps[mode] * runs / seconds_of(ways[mode], steps[mode])
+
+        samples = record.in_turns({mode: lambda mode=mode, rate=rate: rate(mode) for mode in ways}, args.pairs)
+        rows.append(
+            {
+                "model": changes,
+                "forward_flops": models.forward_flops(case.static.model, case.static.image_shape),
+                **{mode: statistics.median(values) for mode, values in samples.items()},
+                "vmap_over_map": record.ratios(samples["vmap"], samples["map"]),
+                "rule": population.choose_mode("auto", case.static),
+            }
+        )
+    return sorted(rows, key=lambda row: row["forward_flops"])
+
+
+def case_of(changes: dict, batch: int, runs: int, tiny: bool) -> cases.Case:
+    """The default config with `changes` to its model."""
+    wanted = config.default()
+    wanted.model.update(changes)
+    wanted.train.batch_size = batch
+    checked = config.parse(wanted)
+    return cases.make(
+        "crossover", checked, cases.Source(checked.dataset, ((28, 28, 1), 10, 8 * batch) if tiny else None), runs
+    )
