@@ -41,6 +41,43 @@ def test_convolution_and_its_gradients_equal_xlas_in_float64(
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
+SMALL_MAPS = ((1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (4, 3, 1, 1), (4, 3, 2, 1), (2, 5, 1, 2), (1, 7, 2, 3))
+
+
+@pytest.mark.parametrize("method", ["patches", "blocked"])
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding"), SMALL_MAPS)
+def test_a_map_of_which_patches_are_mostly_padding_is_convolved_without_it(
+    size, kernel, stride, padding, method, monkeypatch
+):
+    images = RNG.normal(size=(6, size, size, 20)).astype(np.float32)
+    weights = RNG.normal(size=(kernel, kernel, 20, 24)).astype(np.float32)
+
+    def loss(images, weights, method):
+        return jnp.sum(jnp.sin(layers.conv(images, weights, stride=stride, padding=padding, method=method)))
+
+    grad = jax.value_and_grad(loss, argnums=(0, 1))
+    monkeypatch.delattr(layers, "patches")
+    with jax.enable_x64(True):
+        wide = jax.tree.map(np.asarray, grad(*(jnp.asarray(a, jnp.float64) for a in (images, weights)), "lax"))
+    for got, want in zip(jax.tree.leaves(grad(images, weights, method)), jax.tree.leaves(wide), strict=True):
+        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+
+
+def test_of_a_map_of_one_pixel_the_middle_of_the_kernel_is_all_there_is():
+    stage = layers.Stage(1, ((1, 1), (1, 1)))
+    image, kernel = jnp.full((1, 1, 1, 1), 3.0), jnp.arange(9.0).reshape(3, 3, 1, 1)
+    assert [tap[:2] for tap in layers._taps(stage, image, kernel)] == [(1, 1)]
+    assert layers._by_taps(image, kernel, stage).item() == 3 * 4
+    by_kernel = jax.grad(lambda kernel: layers._by_taps(image, kernel, stage).sum())(kernel)
+    assert by_kernel.reshape(-1).tolist() == [0, 0, 0, 0, 3, 0, 0, 0, 0]
+    # 2 x 2 pixels in 36 places of patches: the middle of the kernel meets all 4, its edges 2 each, its corners 1.
+    pair = jnp.zeros((1, 2, 2, 1))
+    shares = [len(range(4)[r]) * len(range(4)[c]) for *_, (_, r, c), _ in layers._taps(stage, pair, kernel)]
+    assert shares == [1, 2, 1, 2, 4, 2, 1, 2, 1]
+    assert stage.mostly_zeros(pair, 3)
+    assert not stage.mostly_zeros(jnp.zeros((1, 7, 7, 1)), 3)
+
+
 def test_blocks_are_the_largest_that_fit_and_divide_the_batch(monkeypatch):
     kernel, images = jnp.zeros((3, 3, 2, 4)), jnp.zeros((12, 8, 8, 2))
     monkeypatch.setattr(layers, "UNCUT", 0)

@@ -25,11 +25,9 @@ class ResNet18(nn.Module):
 
     @nn.compact
     def __call__(self, images, hyper, *, train: bool):
-        """images [B, H, W, C] float32, C 1 (repeated to 3) or 3 -> logits [B, classes]."""
-        if images.shape[-1] == 1:
-            images = jnp.repeat(images, 3, axis=-1)
+        """images [B, H, W, C] float32, C 1 (which stands for 3 alike) or 3 -> logits [B, classes]."""
         method, norm = self.spec.conv_method, functools.partial(nn.BatchNorm, use_running_average=not train, **NORM)
-        stem = _Conv(RESNET18_STAGES[0][0], 7, 2, method, input_gradient=False, name="conv1")(images)
+        stem = _Conv(RESNET18_STAGES[0][0], 7, 2, method, input_gradient=False, channels=3, name="conv1")(images)
         features = max_pool(jax.nn.relu(norm(name="bn1")(stem)))
         for i, (filters, stride) in enumerate(RESNET18_STAGES, 1):
             for j in range(RESNET18_BLOCKS):
@@ -59,17 +57,24 @@ class _BasicBlock(nn.Module):
 
 
 class _Conv(nn.Module):
-    """A convolution without bias, padded by half its kernel."""
+    """A convolution without bias, padded by half its kernel.
+
+    Of `channels` channels, all alike where the images have but one: their kernels are then summed, which is the same.
+    """
 
     filters: int
     size: int
     stride: int
     method: str
     input_gradient: bool = True
+    channels: int = 0  # 0: as many as the images have
 
     @nn.compact
     def __call__(self, images):
-        kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, images.shape[-1], self.filters))
+        channels = self.channels or images.shape[-1]
+        kernel = self.param("kernel", KERNEL_INIT, (self.size, self.size, channels, self.filters))
+        if images.shape[-1] < channels:
+            kernel = kernel.sum(2, keepdims=True)
         how = {"stride": self.stride, "padding": self.size // 2, "method": self.method}
         return layers.conv(images, kernel, **how, input_gradient=self.input_gradient)
 
