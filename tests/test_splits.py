@@ -217,3 +217,11 @@ def test_order_is_uniform():
     counts = np.unique(orders @ [64, 16, 4, 1], return_counts=True)[1]
     assert len(counts) == 24
     assert ((counts - 250) ** 2 / 250).sum() < 58.6
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000, 2**16, 2**16 + 1])
+def test_argsort_is_stable_whatever_the_halves_of_the_numbers(size):
+    rng = np.random.default_rng(size)
+    few = rng.choice(np.array([0, 1, 2**16 - 1, 2**16, 2**31, 2**32 - 1], np.uint32), size)  # ties in each half
+    for rank in (few, rng.integers(0, 2**32, size, dtype=np.uint32)):
+        assert np.array_equal(splits._argsort(jnp.asarray(rank)), np.argsort(rank, kind="stable"))

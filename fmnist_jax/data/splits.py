@@ -146,7 +146,20 @@ def order(key: jax.Array, indices: jax.Array, size: jax.Array | int) -> jax.Arra
     rank = jax.random.bits(key, indices.shape, jnp.uint32)
     # Padding gets the largest rank; the sort is stable, so it stays last even behind an example that drew the same.
     rank = jnp.where(jnp.arange(indices.shape[0]) < size, rank, jnp.uint32(0xFFFFFFFF))
-    return jax.lax.sort_key_val(rank, indices, is_stable=True)[1]
+    return indices[_argsort(rank)]
+
+
+def _argsort(rank: jax.Array) -> jax.Array:
+    """Stable argsort of [n] uint32.
+
+    XLA:CPU sorts one array four times as fast as a pair. So up to 2**16 numbers are sorted by their lower half and then
+    by their upper half, the place of each in the lower bits of one number: half the time, which a small net notices.
+    """
+    place = jnp.arange(len(rank), dtype=jnp.uint32)
+    if len(rank) > 2**16:
+        return jax.lax.sort_key_val(rank, place, is_stable=True)[1]
+    by_lower = jnp.sort(rank << 16 | place) & 0xFFFF
+    return by_lower[jnp.sort(rank[by_lower] >> 16 << 16 | place) & 0xFFFF]
 
 
 def _checked(labels: np.ndarray, seed: int) -> np.ndarray:
