@@ -123,7 +123,7 @@ QUICK = "Quick: 1,200 of the 60,000 training images and three seeds. It says whe
 
 def _reached(topic, name):
     accuracy, seconds = GOALS[topic]
-    own = {"where": {"part": topic}, "source": "issue 5", "ours": True}
+    own = {"where": {"part": topic}, "source": "the goal set for this config", "ours": True}
     return (
         claims.at_least(name, accuracy, quote=f"a mean test accuracy of {100 * accuracy:g}%", **own),
         claims.at_most(
