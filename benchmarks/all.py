@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks import record
+from benchmarks import record, tables
 
 ROOT = Path(__file__).parent.parent
 PARTS = {
     "throughput": ["benchmarks.throughput"],
     "crossover": ["benchmarks.throughput", "--crossover"],
     "scaling": ["benchmarks.scaling"],
+    "memory": ["benchmarks.memory"],
     "startup": ["benchmarks.startup"],
     "overhead": ["benchmarks.overhead"],
     "ideas": ["benchmarks.ideas"],
@@ -30,7 +31,6 @@ PARTS = {
     "gpu": ["benchmarks.gpu"],
     "document": ["benchmarks.document"],
 }
-SMOKE = {"scale": ["--runs=500"], "gpu": ["--smoke", "--platform=cpu"]}  # of the others: --smoke
 
 
 class Part(NamedTuple):
@@ -45,14 +45,10 @@ def commands(smoke: bool, scratch: Path) -> dict[str, list[str]]:
     """Part -> what follows `python -m`; of a smoke run everything is written to `scratch`."""
     if not smoke:
         return PARTS
-    small = {name: [*asked, *SMOKE.get(name, ["--smoke"])] for name, asked in PARTS.items() if name != "document"}
-    made = {
-        name: asked if name == "scale" else [*asked, f"--out={scratch / name}.json"] for name, asked in small.items()
-    }
-    return {
-        **made,
-        "document": [*PARTS["document"], f"--results={scratch}", f"--out={scratch / 'performance.md'}", "--smoke"],
-    }
+    made = {name: [*asked, "--smoke", f"--out={scratch / name}.json"] for name, asked in PARTS.items()}
+    made["gpu"].append("--platform=cpu")
+    made["document"][-1:] = [f"--results={scratch}", f"--out={scratch / 'performance.md'}"]
+    return made
 
 
 def run(asked: dict[str, list[str]], absent: Sequence[str], console: Console) -> list[Part]:
@@ -71,7 +67,7 @@ def run(asked: dict[str, list[str]], absent: Sequence[str], console: Console) ->
 
 def show(parts: Sequence[Part], console: Console) -> None:
     """What was run, for how long, and what failed."""
-    table = record.table_of("benchmarks", "", "minutes", "")
+    table = tables.empty("benchmarks", "", "minutes", "")
     for part in parts:
         mark = {"failed": "[red]failed[/]", "not measured": "[dim]not measured: no accelerator here[/]"}
         table.add_row(part.name, f"{part.seconds / 60:.1f}", mark.get(part.status, part.status))

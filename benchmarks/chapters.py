@@ -1,183 +1,184 @@
-"""The chapters of docs/performance.md: what each results file says, as tables and pictures in Markdown."""
+"""The chapters of docs/performance.md: what each results file says, as tables, which the terminal shows too."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from benchmarks import record
+from rich.console import Console
 
-NONE = "Not measured.\n"
-
-
-def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines) + "\n"
+from benchmarks import record, tables
+from benchmarks.cases import OURS
+from benchmarks.tables import Table
 
 
-def spread(of: Mapping, unit: str = "×") -> str:
-    """1.31× (1.28–1.35), n 5."""
-    return f"{record.ranged(of, unit)}, n {of['n']}"
+def throughput(found: Mapping) -> list[Table]:
+    """A table a case, and one of what calibration chose."""
+    return [*map(_case, found["cases"]), _calibration(found["cases"])]
 
 
-def speed(of: Mapping) -> str:
-    """Of images a second: median, range and n."""
-    return f"{of['median']:,.0f} ({of['min']:,.0f}–{of['max']:,.0f}), n {of['n']}"
-
-
-def _throughput(found: Mapping, picture: Callable) -> str:
-    text = picture("throughput", "images a second of each contender")
-    for case in found["cases"]:
-        rows = [
-            [f"**{n}**" if n == "fmnist_jax" else n, one["how"], speed(one["images_per_second"]),
-             "" if n == "fmnist_jax" else record.ranged(one["ours_is"]), _accuracy(one["test_accuracy"])]
-            for n, one in case["contenders"].items()
-        ]  # fmt: skip
-        at = f"{case['workload']}, batch {case['batch']}, {case['runs']} runs, {case['mode']}ped"
-        drawn = " (SYNTHETIC DATA)" if case["dataset"]["synthetic"] else ""
-        steps = f"; accuracy after {case['accuracy_steps']:,} steps" if case["accuracy_steps"] else ""
-        text += f"**{at}**{drawn}{steps}\n\n"
-        text += markdown(["", "how", "images/s", "ours is", "test accuracy"], rows) + "\n"
-    return text + f"**What calibration chose**\n\n{_calibration(found['cases'])}"
+def _case(case: Mapping) -> Table:
+    title = f"{case['workload']}, batch {case['batch']}, {case['runs']} runs, {case['mode']}ped"
+    title += " (SYNTHETIC DATA)" if case["dataset"]["synthetic"] else ""
+    title += f"; accuracy after {case['accuracy_steps']:,} steps" if case["accuracy_steps"] else ""
+    rows = []
+    for name, one in case["contenders"].items():
+        shown, ratio = (f"**{OURS}**", "") if name == OURS else (name, record.ranged(one["ours_is"]))
+        speed = record.counted(one["images_per_second"], "")
+        rows.append([shown, one["how"], speed, ratio, _accuracy(one["test_accuracy"])])
+    return Table(title, ["", "how", "images/s", "ours is", "test accuracy"], rows)
 
 
 def _accuracy(of: Mapping | None) -> str:
-    if of is None:
-        return "not run"
-    spread = f" ± {100 * of['sd']:.2f}" if of["sd"] is not None else ""
-    return f"{100 * of['mean']:.2f}%{spread}, n {of['n']}"
+    return f"{100 * of['mean']:.2f}% ± {100 * of['sd']:.2f}, n {of['n']}" if of else "not run"
 
 
-def _calibration(cases: Sequence[Mapping]) -> str:
+def _calibration(cases: Sequence[Mapping]) -> Table:
     rows = []
     for case in cases:
         for rival in dict.fromkeys(one["rival"] for one in case["calibration"]):
             tried = [one["images_per_second"] for one in case["calibration"] if one["rival"] == rival]
             speeds = sorted(rate for rate in tried if not isinstance(rate, str))
-            how = case["contenders"][rival]["how"] if rival in case["contenders"] else "none works"
+            how = case["contenders"][rival]["how"] if speeds else "none works"
             spread = f"{speeds[0]:,.0f}–{speeds[-1]:,.0f}" if speeds else ""
             count = str(len(tried)) + (f", {len(tried) - len(speeds)} failed" if len(speeds) < len(tried) else "")
-            rows.append([f"{case['workload']}, batch {case['batch']}", rival, how, count, spread])
-    return markdown(["workload", "rival", "best", "ways tried", "images/s, slowest–fastest"], rows)
+            rows.append([_named(case), rival, how, count, spread])
+    headings = ["workload", "rival", "best", "ways tried", "images/s, slowest–fastest"]
+    return Table("What calibration chose", headings, rows)
 
 
-def _roofline(found: Mapping, picture: Callable) -> str:
-    rows = [
-        [f"{case['workload']}, batch {case['batch']}", f"{case['flops_per_image'] / 1e6:,.3g} MFLOP",
-         f"{max(case['matmul_gflops'].values()):,.0f} GFLOP/s", spread(case["share_of_limit"], "%")]
-        for case in found["cases"]
-    ]  # fmt: skip
-    table = markdown(["workload", "an image takes", "fastest float32 product", "share of it"], rows)
-    return picture("roofline", "speed against operations a byte, below the machine's limits") + table
+def _named(case: Mapping) -> str:
+    return f"{case['workload']}, batch {case['batch']}"
 
 
-def _scaling(found: Mapping, picture: Callable) -> str:
-    text = picture("scaling", "images a second against runs in a group, and against cores")
+def roofline(found: Mapping) -> list[Table]:
+    """The share of the machine's limit that each case reached."""
+    rows = []
+    for case in found["cases"]:
+        flops, limit = (
+            f"{case['flops_per_image'] / 1e6:,.3g} MFLOP",
+            f"{max(case['matmul_gflops'].values()):,.0f} GFLOP/s",
+        )
+        rows.append([_named(case), flops, limit, record.counted(case["share_of_limit"], "%")])
+    return [Table("", ["workload", "an image takes", "fastest float32 product", "share of it"], rows)]
+
+
+def scaling(found: Mapping) -> list[Table]:
+    """Speed by cores, and the cost of N runs in a group."""
+    parts = []
     if of := found.get("cores"):
-        rows = [[r["name"], speed(r["images_per_second"]), record.ranged(r["times_one_core"])] for r in of["rows"]]
-        text += f"**{of['workload']}, {of['runs']} runs, by cores**\n\n"
-        text += markdown(["", "images/s", "times one core"], rows) + "\n"
+        rows = [[row["name"], *_pair(row, "times_one_core")] for row in of["rows"]]
+        title = f"{of['workload']}, {of['runs']} runs, by cores"
+        parts.append(Table(title, ["", "images/s", "times one core"], rows))
     for of in found.get("runs", ()):
-        rows = [[str(r["runs"]), speed(r["images_per_second"]), record.ranged(r["cost"])] for r in of["rows"]]
-        text += f"**{of['workload']}, N runs in one group**\n\n"
-        text += markdown(["N", "images/s", "time over N times one run's"], rows) + "\n"
-    return text
+        rows = [[str(row["runs"]), *_pair(row, "cost")] for row in of["rows"]]
+        title = f"{of['workload']}, N runs in one group"
+        parts.append(Table(title, ["N", "images/s", "time over N times one run's"], rows))
+    return parts
 
 
-def _memory(found: Mapping, picture: Callable) -> str:
-    text = ""
-    for of in found.get("memory", ()):
+def _pair(row: Mapping, ratio: str) -> list[str]:
+    return [record.counted(row["images_per_second"], ""), record.ranged(row[ratio])]
+
+
+def memory(found: Mapping) -> list[Table]:
+    """What --plan says, and what was needed."""
+    parts = []
+    for of in found["studies"]:
         rows = [
-            [r["runs"], f"{r['estimated'] / 1e9:.2f} GB", f"{r['measured'] / 1e9:.2f} GB", f"{r['off']:+.1%}"]
-            for r in of["rows"]
+            [str(row["runs"]), *(f"{row[key] / 1e9:.2f} GB" for key in ("estimated", "measured")), f"{row['off']:+.1%}"]
+            for row in of["rows"]
         ]
-        text += f"**{of['workload']}, a study of {of['duration']}**\n\n"
-        text += markdown(["N", "--plan says", "peak of the study", "off by"], rows) + "\n"
-    return text or NONE
+        title = f"{of['workload']}, a study of {of['duration']}"
+        parts.append(Table(title, ["N", "--plan says", "peak of the study", "off by"], rows))
+    return parts
 
 
-def _startup(found: Mapping, picture: Callable) -> str:
-    def seconds(of: Mapping) -> str:
-        return f"{of['median']:.2f} s ({of['min']:.2f}–{of['max']:.2f})"
+def startup(found: Mapping) -> list[Table]:
+    """Both starts, in seconds."""
+    rows = []
+    for key, ratio in found["second_over_first"].items():
+        both = [record.ranged(of[key], " s") for of in found["starts"].values()]
+        rows.append([key.removesuffix("_seconds").replace("_", " "), *both, record.counted(ratio)])
+    return [Table("", [f"`{found['config']}`", "first start", "second start", "second / first"], rows)]
 
-    rows = [
-        [
-            key.removesuffix("_seconds").replace("_", " "),
-            *(seconds(of[key]) for of in found["starts"].values()),
-            spread(by),
-        ]
-        for key, by in found["second_over_first"].items()
+
+def overhead(found: Mapping) -> list[Table | str]:
+    """Where the time of a study went, and the cross-check."""
+    rounds, rows = found["rounds"], []
+    for stage in rounds[0]["stages"]:
+        sums = [record.summary([one["stages"][stage][key] for one in rounds]) for key in ("wall", "outside")]
+        rows.append([stage, *(record.ranged(of, "") for of in sums)])
+    by_bare = record.counted(found["outside_training_by_bare"], "%")
+    title = f"{found['workload']}, {found['runs']} runs, {found['duration']}"
+    return [
+        Table(title, ["seconds", "wall, less compiling", "outside the compiled program"], rows),
+        f"Of training alone, against bare epochs: {by_bare}.",
     ]
-    return markdown([f"`{found['config']}`", "first start", "second start", "second / first"], rows)
 
 
-def _overhead(found: Mapping, picture: Callable) -> str:
-    rounds = found["rounds"]
-
-    def seconds(stage: str, key: str) -> str:
-        of = record.summary([one["stages"][stage][key] for one in rounds])
-        return f"{of['median']:.2f} ({of['min']:.2f}–{of['max']:.2f})"
-
-    rows = [[stage, seconds(stage, "wall"), seconds(stage, "outside")] for stage in rounds[0]["stages"]]
-    table = markdown(["seconds", "wall, less compiling", "outside the compiled program"], rows)
-    by_bare = spread(found["outside_training_by_bare"], "%")
-    return f"{table}\nOf training alone, against bare epochs: {by_bare}.\n"
-
-
-def _ideas(found: Mapping, picture: Callable) -> str:
+def ideas(found: Mapping) -> list[Table]:
+    """An idea a row."""
     rows = [
-        [one["idea"], one["what"], spread(one["ratio"]) if one["ratio"] else "failed", one["note"]]
+        [one["idea"], one["what"], record.counted(one["ratio"]) if one["ratio"] else "failed", one["note"]]
         for one in found["ideas"]
     ]
-    return markdown(["idea", "what", "times as fast as without", "note"], rows)
+    return [Table("", ["idea", "what", "times as fast as without", "note"], rows)]
 
 
-def _crossover(found: Mapping, picture: Callable) -> str:
-    rows = [
-        [
-            *(f"{one[key]:,.0f}" for key in ("forward_flops", "map", "vmap")),
-            record.ranged(one["vmap_over_map"]),
-            one["rule"],
-        ]
-        for one in found["crossover"]
-    ]
-    return markdown(
-        ["forward FLOPs", "mapped, steps/s", "vmapped, steps/s", "vmapped / mapped", "the rule takes"], rows
-    )
+def crossover(found: Mapping) -> list[Table]:
+    """Mapped against vmapped runs, by the size of the network, beside what the rule says."""
+    rows = []
+    for one in found["crossover"]:
+        sizes = [*(f"conv{n}" for n in one["model"].get("filters", ())), *map(str, one["model"]["dense"]), "10"]
+        numbers = [f"{one[key]:,.0f}" for key in ("forward_flops", "map", "vmap")]
+        rows.append([", ".join(sizes), *numbers, record.ranged(one["vmap_over_map"]), one["rule"]])
+    headings = ["network", "forward FLOPs", "mapped, steps/s", "vmapped, steps/s", "vmapped / mapped", "the rule takes"]
+    return [Table("", headings, rows)]
 
 
-def _scale(found: Mapping, picture: Callable) -> str:
+def scale(found: Mapping) -> list[Table]:
+    """From the disk to the page."""
     seconds = [f"{found[key]:g} s" for key in ("read_seconds", "statistics_seconds", "everything_seconds")]
     row = [f"{found['runs']:,}", *seconds, f"{found['peak_gb']:g} GB", f"{found['page_mb']:g} MB"]
-    return markdown(["runs", "reading", "statistics", "to the page", "peak", "page"], [row])
+    return [Table("", ["runs", "reading", "statistics", "to the page", "peak", "page"], [row])]
 
 
-def _gpu(found: Mapping, picture: Callable) -> str:
-    text = f"{found['device']}, products as {found['precision']}; measured table: `{found['line']}`\n\n"
+def gpu(found: Mapping) -> list[Table | str]:
+    """The forms of a population, the rivals of the best, and the line for the measured table."""
+    parts = [f"{found['device']}, products as {found['precision']}; measured table: `{found['line']}`"]
     for case in found["forms"]:
-        rows = [
-            [f"{r['mode']}, {r['conv']}", speed(r["images_per_second"]), record.ranged(r["of_best"])]
-            for r in case["forms"]
-        ]
-        rows += [[name, "failed", why] for name, why in case["failed"].items()]
-        text += f"**{case['workload']}, {case['runs']} runs: forms**\n\n"
-        text += markdown(["", "images/s", "of the best"], rows) + "\n"
+        rows = [[f"{row['mode']}, {row['conv']}", *_pair(row, "of_best")] for row in case["forms"]]
+        parts.append(_of_gpu(case, "forms", "of the best", rows))
     for case in found["rivals"]:
-        rows = [[n, speed(r["images_per_second"]), record.ranged(r["ours_is"])] for n, r in case["contenders"].items()]
-        rows += [[name, "failed", why] for name, why in case["failed"].items()]
-        text += f"**{case['workload']}, {case['runs']} runs: rivals**\n\n"
-        text += markdown(["", "images/s", "ours is"], rows) + "\n"
-    return text
+        rows = [[name, *_pair(row, "ours_is")] for name, row in case["contenders"].items()]
+        parts.append(_of_gpu(case, "rivals", "ours is", rows))
+    return parts
 
 
-# Heading, which is also that of its prose -> (results file, what makes its figures).
+def _of_gpu(case: Mapping, what: str, ratio: str, rows: list) -> Table:
+    failed = [[name, "failed", why] for name, why in case["failed"].items()]
+    return Table(f"{case['workload']}, {case['runs']} runs: {what}", ["", "images/s", ratio], [*rows, *failed])
+
+
+# Heading, which is also that of its prose -> (results file, what makes its tables, its picture: name and words).
 SECTIONS = {
-    "against rivals": ("throughput", _throughput),
-    "the machine's limit": ("throughput", _roofline),
-    "scaling": ("scaling", _scaling),
-    "memory": ("scaling", _memory),
-    "second start": ("startup", _startup),
-    "time outside the compiled program": ("overhead", _overhead),
-    "ideas": ("ideas", _ideas),
-    "mapped or vmapped": ("crossover", _crossover),
-    "tens of thousands of runs": ("scale", _scale),
-    "on a GPU": ("gpu", _gpu),
+    "against rivals": ("throughput", throughput, ("throughput", "images a second of each contender")),
+    "the machine's limit": (
+        "throughput",
+        roofline,
+        ("roofline", "speed against operations a byte, below the machine's limits"),
+    ),
+    "scaling": ("scaling", scaling, ("scaling", "images a second against runs in a group, and against cores")),
+    "memory": ("memory", memory, None),
+    "second start": ("startup", startup, None),
+    "time outside the compiled program": ("overhead", overhead, None),
+    "ideas": ("ideas", ideas, None),
+    "mapped or vmapped": ("crossover", crossover, None),
+    "tens of thousands of runs": ("scale", scale, None),
+    "on a GPU": ("gpu", gpu, None),
 }
+
+
+def show(name: str, found: Mapping, console: Console) -> None:
+    """What a results file says, in the terminal: its tables and its goals."""
+    tables.show([part for file, make, _ in SECTIONS.values() if file == name for part in make(found)], console)
+    if found.get("goals"):
+        tables.show_goals(found["goals"], console)

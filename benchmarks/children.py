@@ -53,13 +53,9 @@ def python(arguments: Sequence[str], environment: Mapping[str, str] | None = Non
 
 def study(workload: str, workdir: Path, environment: Mapping[str, str] | None = None, **keys) -> Child:
     """Trains a study of benchmarks/workloads.py; dotted keys are given as `train__duration="20 steps"`."""
-    return python(["-m", "fmnist_jax.main", *study_flags(workload, workdir, **keys)], environment)
-
-
-def study_flags(workload: str, workdir: Path, **keys) -> list[str]:
-    """The flags of fmnist_jax.main for a study of a workload."""
     given = [f"--config.{key.replace('__', '.')}={value}" for key, value in keys.items()]
-    return [f"--config=benchmarks/workloads.py:{workload}", f"--workdir={workdir}", *given]
+    asked = [f"--config=benchmarks/workloads.py:{workload}", f"--workdir={workdir}", *given]
+    return python(["-m", "fmnist_jax.main", *asked], environment)
 
 
 def own_cache(directory: Path) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 import argparse
 import statistics
+from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks import cases, chart, machine, record
+from benchmarks import cases, chapters, machine, record, sampling
 from benchmarks.ours import Ours
 from fmnist_jax import config, models, population
 
@@ -17,26 +18,18 @@ NETS = (
 
 def main(args: argparse.Namespace, console: Console) -> None:
     """Measures, prints, writes."""
-    found = {**record.opening("throughput"), "load_average": machine.load_average()}
-    found["crossover"] = rows = crossover(args)
-    console.print(chart.crossover_table(rows, args.runs, (args.batch or [32])[0]))
+    found = {**record.opening("throughput"), "load_average": machine.load_average(), "crossover": crossover(args)}
+    chapters.show("crossover", found, console)
     record.write(found, args.out, console)
 
 
 def crossover(args: argparse.Namespace) -> list[dict]:
     """Run-steps a second of mapped and of vmapped runs, in turns, by forward FLOPs of the network."""
-    from benchmarks.throughput import probe, seconds_of
-
     rows = []
     for changes in NETS[::5] if args.smoke else NETS:
         case = case_of(changes, (args.batch or [32])[0], args.runs, args.smoke)
-        ways = {mode: Ours(case, mode=mode) for mode in ("map", "vmap")}
-        steps = {mode: probe(ours, args.seconds / 4)[1] for mode, ours in ways.items()}
-
-        def rate(mode, ways=ways, steps=steps, runs=case.runs):
-            return steps[mode] * runs / seconds_of(ways[mode], steps[mode])
-
-        samples = record.in_turns({mode: lambda mode=mode, rate=rate: rate(mode) for mode in ways}, args.pairs)
+        ways = {mode: _way(Ours(case, mode=mode), args.seconds / 4) for mode in ("map", "vmap")}
+        samples = sampling.in_turns(ways, args.pairs)
         rows.append(
             {
                 "model": changes,
@@ -47,6 +40,12 @@ def crossover(args: argparse.Namespace) -> list[dict]:
             }
         )
     return sorted(rows, key=lambda row: row["forward_flops"])
+
+
+def _way(ours: Ours, seconds: float) -> Callable[[], float]:
+    """Its run-steps a second, over about so many seconds."""
+    _, steps = sampling.probe(ours, seconds)
+    return lambda: steps * ours.runs / sampling.seconds_of(ours, steps)
 
 
 def case_of(changes: dict, batch: int, runs: int, tiny: bool) -> cases.Case:

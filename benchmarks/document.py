@@ -15,27 +15,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import chapters, record
+from benchmarks import chapters, goals, record, tables
+from benchmarks.tables import verdict
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT, WHY = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.why.md"
-FILES = ("throughput", "scaling", "startup", "overhead", "gpu", "ideas", "crossover", "scale")
-NOT_MEASURED = {  # rows of the table of goals where there is no results file: workload, rival, goal
-    "throughput": [("throughput against rivals", "PyTorch, Flax, Keras", "")],
-    "scaling": [
-        ("1 -> 2 cores, 8 runs", "one core", "≥ 1.90×"),
-        ("cost of N runs in one group", "N times one run", "≤ 1.00×"),
-        ("memory of N runs", "what --plan says", "≤ 10.0%"),
-    ],
-    "startup": [("second start of a study, compile time", "first start", "≤ 15.0%")],
-    "overhead": [("time outside the compiled program, a study of 5 minutes", "its wall time", "≤ 3.00%")],
-    "gpu": [
-        ("cnn, 64 runs, on a GPU", "PyTorch eager, one after the other", "≥ 15.0×"),
-        ("cnn, 64 runs, on a GPU", "the fastest way of PyTorch's", "≥ 3.00×"),
-        ("cnn, 64 runs, on a GPU", "the float32 matmul limit", "≥ 25.0%"),
-        ("mlp, 1024 runs, on a GPU", "PyTorch eager, one after the other", "≥ 100×"),
-    ],
-}
+FILES = ("throughput", "scaling", "memory", "startup", "overhead", "gpu", "ideas", "crossover", "scale")
 
 
 class Refused(Exception):
@@ -96,23 +81,41 @@ def made(found: Mapping, why: Mapping[str, str], results: Path, beside: Path, ex
     Raises:
       Refused: a paragraph is missing or has no place, or a results file lacks a key.
     """
-    rows = [row for name in FILES for row in found.get(name, {}).get("goals", ())]
+    rows = goals.of(FILES, found)
     if explained:
         check(rows, why)
-    parts = [f"# Performance\n\n{why.get('', '')}", _where(found), f"## Goals\n\n{goals_table(found)}"]
+    parts = [f"# Performance\n\n{why.get('', '')}", f"## Goals\n\n{tables.markdown(tables.of_goals(rows))}"]
     missed = list(dict.fromkeys(_paragraph(row) for row in rows if _missed(row)))
-    parts += [f"### {heading[0].upper()}{heading[1:]}\n\n{why[heading]}" for heading in missed if heading in why]
-    for heading, (name, make) in chapters.SECTIONS.items():
+    parts += [f"### {_capital(heading)}\n\n{why[heading]}" for heading in missed if heading in why]
+    for heading, (name, make, picture) in chapters.SECTIONS.items():
         try:
-            figures = make(found[name], _Pictures(results, beside)) if name in found else chapters.NONE
+            figures = _figures(found[name], make) if name in found else []
         except (KeyError, TypeError) as error:
             raise Refused(
                 f"{name}.json: not as this version of benchmarks writes it ({error!r}); measure again"
             ) from None
-        text = f"{why[heading]}\n\n" if heading in why else ""
-        parts.append(f"## {heading[0].upper()}{heading[1:]}\n\n{text}{figures}")
+        drawn = [_picture(*picture, results, beside)] if picture and figures else []
+        text = [f"## {_capital(heading)}", why.get(heading, ""), *drawn, *(figures or ["Not measured."])]
+        parts.append("\n\n".join(filter(None, text)))
     parts.append(f"## Where the figures are from\n\n{_sources(found)}")
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _capital(heading: str) -> str:
+    return heading[0].upper() + heading[1:]
+
+
+def _figures(found: Mapping, make) -> list[str]:
+    """Where and when, and the tables; nothing where that part was not measured."""
+    shown = [part if isinstance(part, str) else tables.markdown(part) for part in make(found)]
+    return [f"*{record.origin(found)}*", *shown] if shown else []
+
+
+def _picture(name: str, words: str, results: Path, beside: Path) -> str:
+    """A link to the PNG that lies beside the results; nothing where it is not there."""
+    path = results / f"{name}.png"
+    link = Path(os.path.relpath(path.resolve(), beside.resolve())).as_posix()
+    return f"![{words}]({link})" if path.exists() else ""
 
 
 def check(rows: Sequence[Mapping], why: Mapping[str, str]) -> None:
@@ -120,7 +123,7 @@ def check(rows: Sequence[Mapping], why: Mapping[str, str]) -> None:
     missed = {_paragraph(row) for row in rows if _missed(row)}
     if lacking := sorted(heading for heading in missed if not why.get(heading)):
         raise Refused(f"missed goals without a paragraph in the prose: {'; '.join(f'## {one}' for one in lacking)}")
-    known = {_paragraph(row) for row in rows}
+    known = {_paragraph(row) for row in rows if row["reached"] is not None}
     for heading in why:
         if heading.startswith("missed: ") and heading not in missed:
             verb = "is reached" if heading in known else "is not one that was measured"
@@ -132,70 +135,22 @@ def check(rows: Sequence[Mapping], why: Mapping[str, str]) -> None:
 
 
 def _missed(row: Mapping) -> bool:
-    return row["reached"] is not None and not record.passed(row)
+    return verdict(row) not in ("passed", "not measured")
 
 
 def _paragraph(row: Mapping) -> str:
     return f"missed: {row['workload']}, {row['rival']}"
 
 
-def verdict(row: Mapping) -> str:
-    """passed; missed by 12% of the goal (of shares, by so many points); not measured."""
-    if row["reached"] is None:
-        return "not measured"
-    if record.passed(row):
-        return "passed"
-    off = abs(row["reached"]["median"] - row["goal"])
-    by = f"{100 * off:.1f} points" if row["unit"] == "%" else f"{off / row['goal']:.0%}"
-    return f"**missed by {by}**"
-
-
-def goals_table(found: Mapping) -> str:
-    """The table of the issue, with what was reached; the goals of files that are not there as not measured."""
-    lines = []
-    for name in FILES:
-        for row in found.get(name, {}).get("goals", ()):
-            reached = "" if row["reached"] is None else chapters.spread(row["reached"], row["unit"])
-            reached += f"; {row['note']}" if row.get("note") else ""
-            lines.append([record.called(row), row["rival"], record.wanted(row), reached, verdict(row)])
-        if name not in found:
-            lines += [[*row, "", "not measured"] for row in NOT_MEASURED.get(name, ())]
-    return chapters.markdown(["workload", "rival", "goal", "reached", ""], lines)
-
-
-class _Pictures:
-    """Links to the PNGs that lie beside the results."""
-
-    def __init__(self, results: Path, beside: Path):
-        self.results, self.beside = results, beside
-
-    def __call__(self, name: str, alt: str) -> str:
-        """The picture in Markdown; nothing where it is not there."""
-        path = self.results / f"{name}.png"
-        link = Path(os.path.relpath(path.resolve(), self.beside.resolve())).as_posix()
-        return f"![{alt}]({link})\n\n" if path.exists() else ""
-
-
-def _where(found: Mapping) -> str:
-    machines = {(of["hardware"]["cpu"], of["hardware"]["cores"]) for of in found.values()}
-    dates = sorted(of["date"][:10] for of in found.values())
-    if not found:
-        return "Nothing has been measured."
-    on = "; ".join(f"{cpu}, {cores} cores" for cpu, cores in sorted(machines))
-    versions = [of["versions"] for of in found.values() if "versions" in of]
-    said = ", ".join(
-        f"{name} {versions[0][name]}" for name in ("jax", "torch", "keras") if versions and name in versions[0]
-    )
-    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    return f"{on}; {when}; {said}. Figures are medians, with the range and the number of samples."
-
-
 def _sources(found: Mapping) -> str:
-    rows = [
-        [f"`{name}.json`", f"`{of['command']}`", of["date"][:16].replace("T", " "), of["hardware"]["cpu"]]
-        for name, of in found.items()
-    ]
-    return chapters.markdown(["file", "command", "date (UTC)", "machine"], rows)
+    """Every command behind the figures: of a file to which cases were added, each of theirs."""
+    rows = []
+    for name, of in found.items():
+        openings = [case["environment"] for case in of.get("cases", ())] or [of]
+        last = {(one["command"], one["hardware"]["cpu"]): one["date"] for one in openings}
+        for (command, cpu), date in last.items():
+            rows.append([f"`{name}.json`", f"`{command}`", date[:16].replace("T", " "), cpu])
+    return tables.markdown(tables.Table("", ["file", "command", "date (UTC)", "machine"], rows))
 
 
 if __name__ == "__main__":

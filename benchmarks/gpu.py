@@ -21,14 +21,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from benchmarks import gpu_rivals, machine, record, workloads
+from benchmarks import chapters, goals, gpu_rivals, machine, record, sampling, workloads
+from benchmarks.cases import OURS
 from benchmarks.engine import Engine
 from fmnist_jax import errors, models, sharding
 
 FORMS = tuple(itertools.product(("vmap", "map"), ("patches", "lax")))
 CASES = (("cnn", 1), ("cnn", 8), ("cnn", 64), ("mlp", 1024))
-RIVALLED = {("cnn", 64): (15.0, 3.0), ("mlp", 1024): (100.0, None)}  # against eager, against the fastest way
-SHARE = 0.25
 
 
 def compare_forms(workload: str, runs: int, args) -> dict:
@@ -44,7 +43,7 @@ def compare_forms(workload: str, runs: int, args) -> dict:
             engines.pop((mode, conv), None)
             failed[f"{mode}, {conv}"] = str(error).splitlines()[0][:200]
     ways = {form: lambda form=form: engines[form].seconds(steps[form]) for form in engines}
-    samples = record.in_turns(ways, args.turns)
+    samples = sampling.in_turns(ways, args.turns)
     batch = next(iter(engines.values())).batch
     speeds = {form: [batch * runs * steps[form] / took for took in values] for form, values in samples.items()}
     best = max(speeds, key=lambda form: np.median(speeds[form]))
@@ -83,77 +82,33 @@ def choose(cases: list[dict]) -> tuple[str, str]:
 def compare_rivals(workload: str, runs: int, form, args) -> dict:
     """This engine in its best form against each way of PyTorch's, in turns."""
     ours = _engine(workload, runs, *form, args.platform)
-    contenders, steps, failed = {"fmnist_jax": ours}, {"fmnist_jax": ours.steps_in(args.seconds)}, {}
+    contenders, steps, failed = {OURS: ours}, {OURS: ours.steps_in(args.seconds)}, {}
     for name, way in gpu_rivals.WAYS.items():
         try:
-            rival = way(ours.group.static, ours.dataset, runs, args.platform)
+            rival = way(ours, runs, args.platform)
             rival.seconds(3)  # allocates, compiles, fills caches
-            steps[name] = max(1, round(args.seconds * 3 / rival.seconds(3)))
+            steps[name] = sampling.steps_in(args.seconds, rival.seconds)[0]
             contenders[name] = rival
         except Exception as error:  # whatever torch makes of what it cannot do here
             failed[name] = (str(error).splitlines() or [type(error).__name__])[0][:200]
     ways = {name: lambda name=name: contenders[name].seconds(steps[name]) for name in contenders}
     of_step = {name: ours.batch * (runs if one is ours else one.runs) for name, one in contenders.items()}
-    samples = record.in_turns(ways, args.turns)
+    samples = sampling.in_turns(ways, args.turns)
     speeds = {name: [of_step[name] * steps[name] / took for took in values] for name, values in samples.items()}
     return {
         "workload": workload,
         "runs": runs,
         "form": list(form),
-        "training_flops_per_image": 3 * models.forward_flops(ours.group.static.model, ours.group.static.image_shape),
+        "training_flops_per_image": models.training_flops(ours.static.model, ours.static.image_shape),
         "contenders": {
             name: {
                 "images_per_second": record.summary(values),
-                "ours_is": record.ratios(speeds["fmnist_jax"], values),
+                "ours_is": record.ratios(speeds[OURS], values),
             }
             for name, values in speeds.items()
         },
         "failed": failed,
     }
-
-
-def goals(cases: list[dict], limit: float) -> list[dict]:
-    """Rows of the table of goals."""
-    rows = []
-    for case, (of_eager, of_fastest) in zip(cases, RIVALLED.values(), strict=True):
-        found, name = case["contenders"], f"{case['workload']}, {case['runs']} runs, on a GPU"
-        rivals = {n: row for n, row in found.items() if n != "fmnist_jax"}
-        fastest = max(rivals, key=lambda n: rivals[n]["images_per_second"]["median"])
-        rows.append(
-            record.goal(name, "PyTorch eager, one after the other", of_eager, found["PyTorch eager"]["ours_is"])
-        )
-        if of_fastest:
-            ratio = found[fastest]["ours_is"]
-            rows.append(record.goal(name, "the fastest way of PyTorch's", of_fastest, ratio, note=fastest))
-            speeds = found["fmnist_jax"]["images_per_second"]["samples"]
-            shares = record.summary([case["training_flops_per_image"] * s / (limit * 1e9) for s in speeds])
-            rows.append(record.goal(name, "the float32 matmul limit", SHARE, shares, unit="%"))
-    return rows
-
-
-def show(found: dict, console: Console) -> None:
-    """Tables of all that was measured, and the line for the measured table."""
-    for case in found["forms"]:
-        table = record.table_of(f"{case['workload']}, {case['runs']} runs: forms", "", "images/s", "n", "of the best")
-        for row in case["forms"]:
-            speed = row["images_per_second"]
-            shown = f"{speed['median']:,.0f}", str(speed["n"]), record.ranged(row["of_best"])
-            table.add_row(f"{row['mode']}, {row['conv']}", *shown)
-        for name, why in case["failed"].items():
-            table.add_row(name, "failed", "", why[:30])
-        console.print(table)
-    for case in found["rivals"]:
-        title = f"{case['workload']}, {case['runs']} runs, as {' and '.join(case['form'])}"
-        table = record.table_of(title, "", "images/s", "n", "ours is")
-        for name, row in case["contenders"].items():
-            speed = row["images_per_second"]
-            table.add_row(name, f"{speed['median']:,.0f}", str(speed["n"]), record.ranged(row["ours_is"]))
-        for name, why in case["failed"].items():
-            table.add_row(name, "failed", "", why[:30])
-        console.print(table)
-    console.print(record.goals_table(found["goals"]))
-    console.print("for fmnist_jax.population.ON_ACCELERATORS:")
-    console.print(f"    {found['line']}", highlight=False, markup=False)
 
 
 def main(argv=None) -> None:
@@ -165,10 +120,10 @@ def main(argv=None) -> None:
     flags.add_argument("--seconds", type=float, default=3.0, help="of one sample, about")
     args, console = flags.parse_args(argv), Console()
     cases, sizes = CASES, (4096, 8192, 16384)
-    rivalled = dict(RIVALLED)
+    rivalled = tuple(goals.GPU)
     if args.smoke:
         cases, sizes, args.turns, args.seconds = (("cnn_tiny", 2), ("mlp_tiny", 2)), (64,), 1, 0.02
-        rivalled = {case: RIVALLED[case[0].removesuffix("_tiny"), n] for case, n in zip(cases, (64, 1024), strict=True)}
+        rivalled = cases
     try:
         sharding.configure(args.platform)
     except errors.UserError as error:
@@ -181,10 +136,10 @@ def main(argv=None) -> None:
     found["forms"] = [compare_forms(*case, args) for case in cases]
     best = {(case["workload"], case["runs"]): case["best"] for case in found["forms"]}
     found["rivals"] = [compare_rivals(*case, best[case], args) for case in rivalled]
-    found["goals"] = goals(found["rivals"], max(found["matmul_gflops"].values()))
+    found["goals"] = goals.gpu(found)
     mode, conv = choose(found["forms"])
     found["line"] = f'"{device}": ("{mode}", "{conv}"),'
-    show(found, console)
+    chapters.show("gpu", found, console)
     record.write(found, record.place("gpu", args), console)
 
 

@@ -4,33 +4,13 @@ All hold the images as float32 on the device, draw every run's own batches there
 where there is one. torch is imported inside functions: the other benchmarks go without.
 """
 
-import functools
-import math
 import time
 
 import numpy as np
 
-from fmnist_jax import experiment, models
-from fmnist_jax.data import Dataset
-
-
-def net(static: experiment.Static):
-    """The network of a CNN without batch norm, or of an MLP, as a torch.nn.Sequential."""
-    from torch import nn
-
-    spec, layers, channels = static.model, [], static.image_shape[-1]
-    for block in spec.blocks:
-        layers += [nn.Conv2d(channels, block.filters, block.kernel, padding=block.kernel // 2), nn.ReLU()]
-        layers += [nn.MaxPool2d(block.pool_size)]
-        channels = block.filters
-    layers += [nn.Flatten()]
-    width = (
-        math.prod(models.feature_shapes(spec, static.image_shape)[-1]) if spec.blocks else math.prod(static.image_shape)
-    )
-    for layer in spec.dense:
-        layers += [nn.Linear(width, layer.units), nn.ReLU()]
-        width = layer.units
-    return nn.Sequential(*layers, nn.Linear(width, spec.classes))
+from benchmarks.engine import Engine
+from benchmarks.rivals import torch_rival
+from benchmarks.rivals.torch_nets import torch_net
 
 
 class Eager:
@@ -38,30 +18,31 @@ class Eager:
 
     most = 4  # runs that are made: they take their turn one after the other, so a few stand for all
 
-    def __init__(self, static: experiment.Static, dataset: Dataset, runs: int, platform: str):
+    def __init__(self, ours: Engine, runs: int, platform: str):
         import torch
 
-        self.torch, self.static, self.runs = torch, static, min(runs, self.most)
+        self.torch, self.ours, self.runs = torch, ours, min(runs, self.most)
+        dataset, batch = ours.dataset, ours.batch
         self.device = torch.device("cuda" if platform == "gpu" else "cpu")
         torch.manual_seed(0)
         torch.backends.cudnn.benchmark = True
         images = np.moveaxis(np.asarray(dataset.train_images, np.float32) / 255, -1, 1)
         self.images = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
         self.labels = torch.from_numpy(dataset.train_labels.astype(np.int64)).to(self.device)
-        steps = len(self.labels) // static.batch_size
+        steps = len(self.labels) // batch
         orders = [torch.randperm(len(self.labels), device=self.device) for _ in range(self.runs)]
-        self.rows = [order[: steps * static.batch_size].view(steps, -1) for order in orders]  # [steps, B] a run
+        self.rows = [order[: steps * batch].view(steps, -1) for order in orders]  # [steps, B] a run
         self.build()
 
     def build(self) -> None:
         """Networks and optimizers, and what is compiled of them."""
-        self.nets = [net(self.static).to(self.device) for _ in range(self.runs)]
+        self.nets = [torch_net(self.ours).to(self.device) for _ in range(self.runs)]
         self.adams = [self.adam(one.parameters()) for one in self.nets]
         self.losses = [self.loss_of(one) for one in self.nets]
 
     def adam(self, params, **how):
         """Adam as the config has it, in one kernel."""
-        return self.torch.optim.Adam(params, 1e-3, (0.9, 0.999), 1e-7, fused=True, **how)
+        return torch_rival.optimizer(self.ours, params, **how)
 
     def loss_of(self, one):
         """(images, labels) -> mean loss."""
@@ -111,7 +92,7 @@ class Graphs(Eager):
         if self.device.type != "cuda":
             raise RuntimeError("CUDA graphs need a CUDA device")
         torch = self.torch
-        self.nets = [net(self.static).to(self.device) for _ in range(self.runs)]
+        self.nets = [torch_net(self.ours).to(self.device) for _ in range(self.runs)]
         self.adams = [self.adam(one.parameters(), capturable=True) for one in self.nets]
         self.losses = [self.loss_of(one) for one in self.nets]
         self.at = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.runs)]
@@ -152,7 +133,7 @@ class Vmapped(Eager):
         """Stacks the parameters of all runs; Adam works on them as on any others."""
         from torch.func import functional_call, grad, stack_module_state, vmap
 
-        nets = [net(self.static).to(self.device) for _ in range(self.runs)]
+        nets = [torch_net(self.ours).to(self.device) for _ in range(self.runs)]
         self.params, _ = stack_module_state(nets)
         self.stacked = self.torch.stack(self.rows)  # [R, steps, B]
         self.optimizer = self.adam(self.params.values())
@@ -193,7 +174,6 @@ WAYS = {
 }
 
 
-@functools.cache
 def same_precision(precision: str) -> None:
     """Products of float32 as float32, or through TF32, on both sides, whose own rules differ."""
     import jax

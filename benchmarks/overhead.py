@@ -23,11 +23,10 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from benchmarks import children, record, workloads
-from benchmarks.engine import Engine, Worker
+from benchmarks import chapters, children, goals, record, workloads
+from benchmarks.engine import Engine, worker
 from fmnist_jax import session, sharding, study
 
-GOAL = 0.03
 XLA_THREADS = "tf_XLA"  # how the names of its threads begin: its devices work in a pool of them
 BARE_EPOCHS = 3
 
@@ -58,11 +57,16 @@ def observe(workload: str, runs: int, duration: str, workdir: Path, began: float
     study.run(checked, workdir, Console(file=io.StringIO()))
     marks["ended"] = time.time(), device_seconds()
     sessions = [json.loads(path.read_text()) for path in workdir.glob("groups/*/sessions/*.json")]
+    compiling = sum(one["compile_seconds"] for one in sessions)
     engine = Engine(checked)
     bare = [_bare_epoch(engine) for _ in range(BARE_EPOCHS + 1)][1:]  # the first brings the images to the devices
-    return account(marks, sum(one["compile_seconds"] for one in sessions), sharding.cores()) | _against_bare(
-        marks, sessions, bare, engine.group.static
-    )
+    found = account(marks, compiling, sharding.cores())
+    epochs, epoch = engine.static.total_steps / engine.static.steps_per_epoch, record.summary(bare)
+    return found | {
+        "epochs": epochs,
+        "bare_epoch_seconds": epoch,
+        "outside_training_by_bare": 1 - epochs * epoch["median"] / found["stages"]["training"]["wall"],
+    }
 
 
 def account(marks: dict[str, tuple[float, float]], compiling: float, cores: int) -> dict:
@@ -95,38 +99,11 @@ def _bare_epoch(engine: Engine) -> float:
     return time.perf_counter() - start
 
 
-def _against_bare(marks: dict, sessions: list[dict], bare: list[float], static) -> dict:
-    trained = marks["trained"][0] - marks["training"][0] - sum(one["compile_seconds"] for one in sessions)
-    epochs = static.total_steps / static.steps_per_epoch
-    least = record.summary(bare)
-    return {
-        "epochs": epochs,
-        "bare_epoch_seconds": least,
-        "outside_training_by_bare": 1 - epochs * least["median"] / trained,
-    }
-
-
 def duration_of(workload: str, runs: int, seconds: float) -> str:
     """A duration of whole epochs that takes about so many seconds on this machine."""
-    with Worker(sorted(os.sched_getaffinity(0))) as worker:
-        probe = min(5.0, seconds / 4)
-        steps, batch = worker.call("build", "probe", workloads.checked(workload, runs), probe)
-    epoch = (216 if workload.endswith("_tiny") else 54_000) // batch
-    return f"{max(1, round(seconds * steps / probe / epoch))} epochs"
-
-
-def show(found: dict, console: Console) -> None:
-    """Where the time of the rounds went, and what share was outside."""
-    table = record.table_of(
-        f"{found['workload']}, {found['runs']} runs, {found['duration']}", "seconds", "wall", "outside"
-    )
-    for name in found["rounds"][0]["stages"]:
-        sums = [record.summary([one["stages"][name][key] for one in found["rounds"]]) for key in ("wall", "outside")]
-        table.add_row(name, *(f"{of['median']:.2f} ({of['min']:.2f}–{of['max']:.2f})" for of in sums))
-    console.print(table)
-    by_bare = record.ranged(found["outside_training_by_bare"], "%")
-    console.print(f"of training alone, against bare epochs: {by_bare}", highlight=False)
-    console.print(record.goals_table(found["goals"]))
+    engine, probe = Engine(workloads.checked(workload, runs)), min(5.0, seconds / 4)
+    epochs = seconds / probe * engine.steps_in(probe) / engine.static.steps_per_epoch
+    return f"{max(1, round(epochs))} epochs"
 
 
 def main(argv=None) -> None:
@@ -140,7 +117,9 @@ def main(argv=None) -> None:
         workload, runs, args.rounds, args.seconds = "cnn_tiny", 2, 1, min(args.seconds, 1.0)
     record.need_data(args.smoke)
     found = record.opening("overhead")
-    duration, rounds = duration_of(workload, runs, args.seconds), []
+    with worker(os.sched_getaffinity(0)) as alone:
+        duration = alone.submit(duration_of, workload, runs, args.seconds).result()
+    rounds = []
     with tempfile.TemporaryDirectory() as scratch:
         environment = children.own_cache(Path(scratch) / "cache")
         for i in range(args.rounds):
@@ -150,9 +129,8 @@ def main(argv=None) -> None:
     outside = record.summary([one["outside_by_threads"] for one in rounds])
     found |= {"workload": workload, "runs": runs, "duration": duration, "rounds": rounds, "outside_by_threads": outside}
     found["outside_training_by_bare"] = record.summary([one["outside_training_by_bare"] for one in rounds])
-    name = f"time outside the compiled program, a study of {args.seconds / 60:.2g} minutes"
-    found["goals"] = [record.goal(name, "its wall time", GOAL, outside, at_most=True, unit="%")]
-    show(found, console)
+    found["goals"] = goals.overhead(found, args.seconds)
+    chapters.show("overhead", found, console)
     record.write(found, record.place("overhead", args), console)
 
 

@@ -7,21 +7,20 @@ A goal is a row of the table in docs/performance.md: {"workload", "rival", "goal
 import argparse
 import datetime
 import importlib.metadata
-import itertools
-import json
 import platform
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+
+from benchmarks import machine
+from fmnist_jax import data, errors, writers
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "keras")
 
 
 def flags(name: str, description: str) -> argparse.ArgumentParser:
@@ -48,8 +47,6 @@ def place(name: str, args: argparse.Namespace) -> Path:
 
 def opening(name: str) -> dict:
     """Where, when and with what: the first keys of every JSON."""
-    from benchmarks import machine  # imports jax, which some processes must not before they have chosen their cores
-
     return {
         "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -68,24 +65,35 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def need_data(smoke: bool) -> None:
-    """Ends the program with status 2 where Fashion-MNIST is not to be had; a smoke run draws its images."""
-    from fmnist_jax import data, errors
+def origin(found: Mapping) -> str:
+    """The machine, the dates and the versions of a JSON's figures: where cases were added, of all of them."""
+    openings = [case["environment"] for case in found.get("cases", ())] or [found]
+    machines = dict.fromkeys(f"{of['hardware']['cpu']}, {of['hardware']['cores']} cores" for of in openings)
+    days = sorted({of["date"][:10] for of in openings})
+    dates = " to ".join(dict.fromkeys((days[0], days[-1])))
+    versions = found.get("versions", {})
+    said = [f"{name} {versions[name]}" for name in ("jax", "torch", "keras") if name in versions]
+    return "; ".join([*machines, dates, *([", ".join(said)] if said else [])])
 
+
+def need_data(smoke: bool, name: str = "Fashion-MNIST", load: Callable = lambda: data.load("fashion_mnist")) -> None:
+    """Ends the program with status 2 where the images are not to be had; a smoke run draws its own."""
     if smoke:
         return
     try:
-        data.load("fashion_mnist")
+        load()
     except (errors.UserError, errors.RunError, OSError) as error:
         reason = " ".join(str(error).split())
-        print(f"error: no Fashion-MNIST; set FMNIST_DATA_DIR to its folder, or use --smoke: {reason}", file=sys.stderr)
+        print(
+            f"error: no images for {name}; set FMNIST_DATA_DIR to their folder, or --smoke: {reason}", file=sys.stderr
+        )
         sys.exit(2)
 
 
 def write(found: dict, path: Path, console: Console) -> None:
     """The JSON, and where it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    writers.write_json(path, found)
     console.print(f"written to {path}", highlight=False, soft_wrap=True)
 
 
@@ -99,18 +107,6 @@ def summary(values: Sequence[float]) -> dict:
 def ratios(above: Sequence[float], below: Sequence[float]) -> dict:
     """The summary of above / below, turn by turn: both of a ratio were measured within seconds of each other."""
     return summary([a / b for a, b in zip(above, below, strict=True)])
-
-
-def in_turns(ways: Mapping[Hashable, Callable[[], float]], turns: int) -> dict[Hashable, list[float]]:
-    """What each of `ways` returned in each of `turns` turns; every second turn goes backwards.
-
-    So a machine that slows down or speeds up does so for all of them, and none is always measured after the same one.
-    """
-    samples: dict[Hashable, list[float]] = {name: [] for name in ways}
-    for turn, i in itertools.product(range(turns), range(len(ways))):
-        name = list(ways)[i if turn % 2 == 0 else -1 - i]
-        samples[name].append(ways[name]())
-    return samples
 
 
 def goal(
@@ -155,33 +151,6 @@ def ranged(of: Mapping, unit: str = "×") -> str:
     return f"{number(of['median'], unit)} ({low}–{high})"
 
 
-def table_of(title: str, *headings: str) -> Table:
-    """An empty table that fits 80 columns: the first column left, the others right."""
-    table = Table(title=title, title_style="bold", title_justify="left", box=box.SIMPLE_HEAD)
-    table.pad_edge, table.collapse_padding = False, True
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    return table
-
-
-def called(row: Mapping) -> str:
-    """What a row of the table of goals is about: its workload, with its batch size where it has one."""
-    return row["workload"] + (f", batch {row['batch']}" if row.get("batch") else "")
-
-
-def wanted(row: Mapping) -> str:
-    """≥ 1.50×: what was to be reached."""
-    return ("≤ " if row["at_most"] else "≥ ") + number(row["goal"], row["unit"])
-
-
-def goals_table(rows: Sequence[Mapping]) -> Table:
-    """What was to be reached, and what was."""
-    table = table_of("goals", "", "goal", "reached", "n", "")
-    table.columns[0].no_wrap = False
-    for row in rows:
-        reached, n = (
-            ("none", "") if row["reached"] is None else (ranged(row["reached"], row["unit"]), row["reached"]["n"])
-        )
-        verdict = "[green]passed[/]" if passed(row) else "[red]missed[/]"
-        table.add_row(f"{called(row)}: {row['rival']}", wanted(row), reached, str(n), verdict)
-    return table
+def counted(of: Mapping, unit: str = "×") -> str:
+    """1.31× (1.28–1.35), n 5."""
+    return f"{ranged(of, unit)}, n {of['n']}"

@@ -1,13 +1,9 @@
-"""How long 50,000 runs x 20 evaluations take from rows on the disk to the page, and how much memory.
+"""How long 50,000 runs x 20 evaluations take from the disk to the page, and how much memory.
 
-    python -m benchmarks.scale --runs 50000
-
-The rows are made up (5,000 arms x 10 seeds, in ten groups); everything after them is what a study's end does. Writes
-benchmarks/results/scale.json.
+`python -m benchmarks.scale`, about two minutes. The rows are made up (5,000 arms x 10 seeds, in ten groups); everything
+after them is what a study's end does.
 """
 
-import argparse
-import datetime
 import json
 import resource
 import tempfile
@@ -17,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks import machine
+from benchmarks import chapters, record
 from fmnist_jax import config, results, writers
 from fmnist_jax.arms import arms_of
 from fmnist_jax.sweep import product
@@ -79,42 +75,39 @@ def _make_group(place: Path, arms: list, rng: np.random.Generator) -> None:
     writers.write_json(place / "sessions" / "0.json", timing)
 
 
-def main() -> None:
-    """Prints and keeps the seconds of each part and the peak of memory."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=50_000)
-    parser.add_argument("--keep", type=Path, help="leave the workdir here")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        directory = arguments.keep or Path(scratch) / "made_up"
-        make_workdir(directory, arguments.runs)
-        start = time.perf_counter()
-        found = results.Results.load(directory)
-        read = time.perf_counter() - start
-        analysis = found.analysis
-        analysed = time.perf_counter() - start - read
-        rows = len(found.curves), len(found.table), len(analysis.summary)
-        del found, analysis
-        start = time.perf_counter()
-        results.write(directory, Console(quiet=True))
-        everything = time.perf_counter() - start
-        page = (directory / "report.html").stat().st_size
-    measured = {
-        "command": "python -m benchmarks.scale",
-        "hardware": machine.hardware(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "runs": rows[1],
-        "rows": rows[0],
-        "read_seconds": round(read, 1),
-        "statistics_seconds": round(analysed, 1),
-        "everything_seconds": round(everything, 1),
+def measure(directory: Path) -> dict:
+    """Seconds of each part of a finished study's end, the peak of memory, and the size of the page."""
+    start = time.perf_counter()
+    found = results.Results.load(directory)
+    read = time.perf_counter()
+    analysis = found.analysis
+    analysed = time.perf_counter()
+    counts = {"runs": len(found.table), "rows": len(found.curves)}
+    del found, analysis
+    begun = time.perf_counter()
+    results.write(directory, Console(quiet=True))
+    return {
+        **counts,
+        "read_seconds": round(read - start, 1),
+        "statistics_seconds": round(analysed - read, 1),
+        "everything_seconds": round(time.perf_counter() - begun, 1),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
-        "page_mb": round(page / 1e6, 2),
+        "page_mb": round((directory / "report.html").stat().st_size / 1e6, 2),
     }
-    print(json.dumps(measured, indent=1))
-    target = Path(__file__).parent / "results" / "scale.json"
-    if arguments.runs == 50_000:
-        target.write_text(json.dumps(measured, indent=1) + "\n")
+
+
+def main(argv=None) -> None:
+    """Measures, prints, writes."""
+    flags = record.flags("scale", __doc__)
+    flags.add_argument("--runs", type=int, default=50_000)
+    flags.add_argument("--keep", type=Path, help="leave the workdir here")
+    args, console = flags.parse_args(argv), Console()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = args.keep or Path(scratch) / "made_up"
+        make_workdir(directory, 500 if args.smoke else args.runs)
+        found = record.opening("scale") | measure(directory)
+    chapters.show("scale", found, console)
+    record.write(found, record.place("scale", args), console)
 
 
 if __name__ == "__main__":

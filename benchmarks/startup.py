@@ -12,9 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import children, record
+from benchmarks import chapters, children, goals, record
 
-GOAL = 0.15
 # fmnist_jax.main, which notes the clock when the first training step that it dispatched is done.
 STUDY = """
 import sys, time
@@ -64,17 +63,6 @@ def measure(config: str, rounds: int, flags: list[str]) -> dict:
     }
 
 
-def show(found: dict, console: Console) -> None:
-    """A row for each of the three times."""
-    table = record.table_of(f"{found['config']}, started twice", "seconds", "first", "second", "n", "second / first")
-    for key, ratio in found["second_over_first"].items():
-        both = [found["starts"][name][key] for name in ("first", "second")]
-        shown = [f"{of['median']:.2f}" for of in both]
-        table.add_row(key.removesuffix("_seconds").replace("_", " "), *shown, str(ratio["n"]), record.ranged(ratio))
-    console.print(table)
-    console.print(record.goals_table(found["goals"]))
-
-
 def main(argv=None) -> None:
     """Measures, prints, writes."""
     flags = record.flags("startup", __doc__)
@@ -86,11 +74,8 @@ def main(argv=None) -> None:
         args.config, args.rounds, steps = "benchmarks/workloads.py:cnn_tiny", 1, ["--config.train.duration=2 steps"]
     record.need_data(args.smoke)
     found = {**record.opening("startup"), "config": args.config, **measure(args.config, args.rounds, steps)}
-    reached = found["second_over_first"]["compile_seconds"]
-    found["goals"] = [
-        record.goal("second start of a study, compile time", "first start", GOAL, reached, at_most=True, unit="%")
-    ]
-    show(found, console)
+    found["goals"] = goals.startup(found)
+    chapters.show("startup", found, console)
     record.write(found, record.place("startup", args), console)
 
 

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import ROOT
+from rich.console import Console
 
-from benchmarks import cases, chart, crossover, machine, record, roofline, throughput
+from benchmarks import accuracy, cases, chart, crossover, goals, machine, record, roofline, tables, throughput
 from benchmarks.cases import BFLOAT16, FLAX, FLOAT32, KERAS, OURS, VMAP, WORKLOADS
 from benchmarks.rivals import choices
 from benchmarks.rivals.choices import Choice
@@ -112,11 +113,11 @@ def test_a_contender_that_takes_very_long_has_fewer_turns():
 def test_the_steps_of_accuracies_are_what_the_slowest_can_afford():
     case = SimpleNamespace(runs=8, batch=32)
     # Ours needs 8 seeds, PyTorch 3: 60 s x 4,096 images/s / (8 x 32) = 960 steps; 60 x 640 / (3 x 32) = 400.
-    assert throughput.accuracy_steps(case, {OURS: 4096.0, FLOAT32: 1e6}, METHOD) == 960
-    assert throughput.accuracy_steps(case, {OURS: 4096.0, FLOAT32: 640.0, FLAX: 1.0}, METHOD) == 400
-    assert throughput.accuracy_steps(case, {OURS: 1e9, FLOAT32: 1e9}, METHOD) == 2000
-    assert throughput.accuracy_steps(case, {OURS: 60.0, FLOAT32: 1e9}, METHOD) == 14
-    assert throughput.accuracy_steps(case, {OURS: 1.0, FLOAT32: 1e9}, METHOD) == 2
+    assert accuracy.steps(case, {OURS: 4096.0, FLOAT32: 1e6}) == 960
+    assert accuracy.steps(case, {OURS: 4096.0, FLOAT32: 640.0, FLAX: 1.0}) == 400
+    assert accuracy.steps(case, {OURS: 1e9, FLOAT32: 1e9}) == 2000
+    assert accuracy.steps(case, {OURS: 60.0, FLOAT32: 1e9}) == 14
+    assert accuracy.steps(case, {OURS: 1.0, FLOAT32: 1e9}) == 2
 
 
 def test_accuracies_are_of_as_many_seeds_as_can_be_afforded():
@@ -132,9 +133,9 @@ def test_accuracies_are_of_as_many_seeds_as_can_be_afforded():
 
     def measured(rate, runs=2, pays=False):
         case = SimpleNamespace(batch=32)
-        return throughput.accuracy(lambda stack, seed: Trained(seed), runs, case, 100, rate, METHOD, pays)
+        return accuracy.measure(lambda stack, seed: Trained(seed), runs, case, 100, rate, pays=pays)
 
-    assert measured(1e9)["values"] == [i / 100 for i in range(8)]
+    assert measured(1e9)["values"] == [i / 100 for i in range(40)]
     three = 3 * 100 * 32 / 60  # images/s that make three seeds in a minute
     assert measured(1.01 * three) == {
         "mean": 0.015,
@@ -145,7 +146,7 @@ def test_accuracies_are_of_as_many_seeds_as_can_be_afforded():
     assert measured(0.9 * three) is None
     assert measured(0.9 * three, pays=True)["n"] == 4
     assert measured(1.01 * three, runs=8) is None  # it trains all eight or none
-    assert throughput.accuracy(None, 2, SimpleNamespace(batch=32), 0, 1e9, METHOD, True) is None  # nothing is trained
+    assert accuracy.measure(None, 2, SimpleNamespace(batch=32), 0, 1e9, pays=True) is None  # nothing is trained
 
 
 def measured(workload, batch, flops=1e6, intensity=10.0, **rates):
@@ -171,6 +172,7 @@ def measured(workload, batch, flops=1e6, intensity=10.0, **rates):
         "flops_per_image": flops,
         "bytes_per_image": flops / intensity,
         "dataset": {"name": "made up", "synthetic": True},
+        "environment": {"hardware": {"cpu": "a CPU", "cores": 2}, "date": "2026-01-01T00:00:00"},
         "matmul_gflops": {"512³, 2 at once": limit},
         "bandwidth_gbs": {"2 at once": 10.0},
         "accuracy_steps": 100,
@@ -180,15 +182,14 @@ def measured(workload, batch, flops=1e6, intensity=10.0, **rates):
 
 
 def test_goals_are_medians_of_ratios_and_stay_where_nothing_was_measured():
-    rows = throughput.goals(
-        [measured("alexander", 32, **{FLOAT32: 4000.0}), measured("alexander", 128, **{KERAS: 1000.0})]
-    )
+    cases_there = [measured("alexander", 32, **{FLOAT32: 4000.0}), measured("alexander", 128, **{KERAS: 1000.0})]
+    rows = goals.throughput({"cases": cases_there})
     found = {(row["workload"], row["batch"], row["rival"]): row for row in rows}
     assert found["alexander", 32, FLOAT32]["reached"]["median"] == 1.25  # of 1 and 1.5
     assert not record.passed(found["alexander", 32, FLOAT32])
     assert found["alexander", 128, KERAS]["reached"]["median"] == 5
     assert found["alexander", 128, FLOAT32]["reached"] is None
-    share = found["alexander", 32, throughput.LIMIT]
+    share = found["alexander", 32, goals.LIMIT]
     assert share["reached"]["median"] == 5000 * 1e6 / 20e9
     assert (share["goal"], share["unit"]) == (0.5, "%")
     assert found["kunze_800", 32, VMAP] == {**record.goal("kunze_800", VMAP, 4.0, None), "batch": 32}
@@ -196,21 +197,21 @@ def test_goals_are_medians_of_ratios_and_stay_where_nothing_was_measured():
 
 
 def test_the_goals_are_those_of_the_issue():
-    assert {rival: goal for workload, rival, goal in throughput.GOALS if workload == "alexander"} == {
+    assert {rival: goal for workload, rival, goal in goals.THROUGHPUT if workload == "alexander"} == {
         FLOAT32: 1.5,
         BFLOAT16: 1.0,
         FLAX: 40,
         KERAS: 2,
-        throughput.LIMIT: 0.5,
+        goals.LIMIT: 0.5,
     }
-    assert {(w, r): g for w, r, g in throughput.GOALS if w.startswith("kunze")} == {
+    assert {(w, r): g for w, r, g in goals.THROUGHPUT if w.startswith("kunze")} == {
         ("kunze_10", FLOAT32): 10,
         ("kunze_10", VMAP): 10,
         ("kunze_800", FLOAT32): 4,
         ("kunze_800", VMAP): 4,
     }
-    for workload, rival, _ in throughput.GOALS:
-        assert rival in (*WORKLOADS[workload].rivals, throughput.LIMIT)
+    for workload, rival, _ in goals.THROUGHPUT:
+        assert rival in (*WORKLOADS[workload].rivals, goals.LIMIT)
 
 
 def test_add_replaces_what_is_measured_again_and_keeps_the_rest():
@@ -226,18 +227,19 @@ def test_add_replaces_what_is_measured_again_and_keeps_the_rest():
 
 
 def test_a_choice_that_fails_is_kept_with_its_reason():
-    def start(stack, case, choice, name):
+    def measure(choice):
         if choice.layout == "channels_last":
             raise RuntimeError("no such layout\nand a long trace")
-        return SimpleNamespace(chunk=1, batch=8, runs=choice.processes, warm=lambda: None, work=lambda steps: None)
+        return float(choice.processes)
 
     case = tiny("alexander")
-    grid = throughput.calibrate(case, FLOAT32, start, throughput.Method(1, 1e-9, smoke=False))
+    grid = choices.calibrate(FLOAT32, case, 2, measure)
     assert {rate for choice, rate in grid if choice.layout == "channels_last"} == {"no such layout"}
     chosen, _ = choices.fastest(grid)
-    assert chosen.layout == "contiguous"
+    assert (chosen.layout, chosen.processes) == ("contiguous", 2)
     assert choices.fastest([(Choice(), "all failed")]) is None
     assert choices.second(FLOAT32, case, [(Choice(), "all failed")]) == []
+    assert len(choices.calibrate(FLOAT32, case, 2, measure, smoke=True)) == 1
     table = chart.grid_table(case, {FLOAT32: grid})
     assert "channels_last" in table.caption
 
@@ -317,14 +319,17 @@ def many_cases():
     return made
 
 
-def test_plots_are_drawn_and_labels_of_the_roofline_cover_no_other(tmp_path, monkeypatch):
-    found = {"cases": many_cases(), "hardware": {"cpu": "a CPU", "cores": 2}, "date": "2026-01-01T00:00:00"}
+def test_plots_are_drawn_and_labels_of_the_roofline_cover_nothing(tmp_path, monkeypatch):
+    found = {"cases": many_cases()}
     written, label = [], roofline.label
-    monkeypatch.setattr(roofline, "label", lambda *args: written.append(label(*args)))
-    throughput.write(found, tmp_path / "throughput.json")
-    (boxes,) = written
+    monkeypatch.setattr(roofline, "label", lambda axes, named: written.append((axes, label(axes, named))))
+    throughput.write(found, tmp_path / "throughput.json", Console(quiet=True))
+    ((axes, boxes),) = written
     assert len(boxes) == len(found["cases"])
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    assert len(lines) > len(boxes)  # the roof, and one from each point to its rival's
+    assert not any(line.intersects_bbox(box, filled=False) for line in lines for box in boxes)
     for name in ("throughput.png", "roofline.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
@@ -335,16 +340,14 @@ def test_points_of_the_roofline():
 
 
 def test_tables_fit_eighty_columns(capsys):
-    from rich.console import Console
-
     console = Console(width=80)
     case = measured("resnet18_inference", 500, **dict.fromkeys(WORKLOADS["alexander"].rivals, 1234.5))
     for row in case["contenders"].values():
         row["images_per_second"] = record.summary([2e6, 1.9e6, 2.2e6])
         row["ours_is"] = record.summary([110.2, 108.4, 112.3])
     console.print(*chart.case_report(case), sep="\n")
-    rows = throughput.goals([measured("alexander", 128, **dict.fromkeys(WORKLOADS["alexander"].rivals, 123.0))])
-    console.print(chart.goals_table(rows))
+    there = {"cases": [measured("alexander", 128, **dict.fromkeys(WORKLOADS["alexander"].rivals, 123.0))]}
+    tables.show_goals(goals.throughput(there), console)
     tried = [(Choice("keras", processes=2, compiled=True, backend="torch"), 1e6), (Choice(batch=128), 2e6)]
     console.print(chart.grid_table(tiny("resnet18_inference"), {KERAS: tried[:1], FLOAT32: tried[1:]}))
     said = capsys.readouterr().out

@@ -1,7 +1,7 @@
 """The ways to run a rival, of which a calibration finds the fastest."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from benchmarks.cases import BFLOAT16, FLOAT32, KERAS, VMAP, Case
 
@@ -30,6 +30,25 @@ class Choice:
 def count(number: int, noun: str, plural: str) -> str:
     """1 process, 2 processes."""
     return f"{number} {noun}{plural if number > 1 else ''}"
+
+
+def calibrate(
+    rival: str, case: Case, cores: int, measure: Callable[[Choice], float], smoke: bool = False
+) -> list[tuple[Choice, float | str]]:
+    """Images/s of every way to run a rival; or, as text, why there are none. Of a smoke run, one way alone."""
+    tried = []
+
+    def attempt(ways: Sequence[Choice]) -> None:
+        for choice in ways:
+            try:
+                tried.append((choice, measure(choice)))
+            except RuntimeError as error:
+                tried.append((choice, str(error).strip().splitlines()[0]))
+
+    ways = first(rival, case, cores)
+    attempt(ways[:1] if smoke else ways)
+    attempt([] if smoke else second(rival, case, tried))
+    return tried
 
 
 def first(rival: str, case: Case, cores: int) -> list[Choice]:

@@ -1,13 +1,14 @@
 """The networks of the cases, as torch.nn modules."""
 
 from benchmarks.cases import Case
+from benchmarks.engine import Engine
 from fmnist_jax import layers, models
 from fmnist_jax.models.spec import RESNET18_BLOCKS, RESNET18_STAGES
 
 POOLINGS = {"max": "MaxPool2d", "average": "AvgPool2d"}
 
 
-def torch_net(case: Case):
+def torch_net(case: Case | Engine):
     """The network of a case, drawn by the law that the case has."""
     return resnet18(case.static.model.classes) if case.static.model.family == "resnet18" else _sequential(case)
 

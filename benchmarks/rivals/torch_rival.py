@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks.cases import Case
+from benchmarks.engine import Engine
 from benchmarks.rivals.choices import Choice
 from benchmarks.rivals.torch_nets import torch_net
 
@@ -127,13 +128,13 @@ class TorchRun:
         return [float(np.mean(predicted.numpy() == self.case.dataset.test_labels))]
 
 
-def optimizer(case: Case, params):
-    """The case's optimizer, fused (the fastest of PyTorch's three on a CPU). Raises KeyError where there is none."""
+def optimizer(case: Case | Engine, params, **how):
+    """The case's optimizer, fused (the fastest of PyTorch's three). Raises KeyError where there is none."""
     import torch
 
-    hyper = case.checked.optimizer
+    hyper, how = case.checked.optimizer, {"fused": True, **how}
     made = {
-        "adam": lambda: torch.optim.Adam(params, hyper.learning_rate, (hyper.b1, hyper.b2), hyper.eps, fused=True),
-        "sgd": lambda: torch.optim.SGD(params, hyper.learning_rate, hyper.momentum, fused=True),
+        "adam": lambda: torch.optim.Adam(params, hyper.learning_rate, (hyper.b1, hyper.b2), hyper.eps, **how),
+        "sgd": lambda: torch.optim.SGD(params, hyper.learning_rate, hyper.momentum, **how),
     }
     return made[hyper.name]()
