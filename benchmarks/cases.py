@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmnist_jax import arms, config, data, experiment, models, population, train
+from fmnist_jax import arms, config, data, experiment, forms, models, train
 from fmnist_jax.data import Dataset
 
 OURS = "fmnist_jax"
@@ -177,6 +177,6 @@ def make(name: str, checked: config.Experiment, source: Source, runs: int, task:
     """A case of a checked config, on all training images of its source."""
     dataset = load(source)
     shape, size = tuple(dataset.train_images.shape[1:]), len(dataset.train_labels)
-    conv = population.choose_conv("auto", jax.default_backend(), "auto")
+    conv = forms.choose_conv("auto", jax.default_backend(), "auto")
     static, hyper = experiment.resolve(checked, shape, len(dataset.class_names), size, conv)
     return Case(name, runs, task, checked, static, hyper, source)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from benchmarks import cases, chapters, machine, record, sampling
 from benchmarks.ours import Ours
-from fmnist_jax import config, models, population
+from fmnist_jax import config, forms, models
 
 NETS = (
     *({"family": "mlp", "dense": (units,)} for units in (3, 10, 30, 100, 300, 800)),
@@ -36,7 +36,7 @@ def crossover(args: argparse.Namespace) -> list[dict]:
                 "forward_flops": models.forward_flops(case.static.model, case.static.image_shape),
                 **{mode: statistics.median(values) for mode, values in samples.items()},
                 "vmap_over_map": record.ratios(samples["vmap"], samples["map"]),
-                "rule": population.choose_mode("auto", case.static),
+                "rule": forms.choose_mode("auto", case.static),
             }
         )
     return sorted(rows, key=lambda row: row["forward_flops"])

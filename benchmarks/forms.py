@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fmnist_jax import layers
+from fmnist_jax import convolution
 
 SAME = ((1, 1), (1, 1))  # zeros around an image before a 3x3 convolution
 # Lavin & Gray 2016, F(2x2, 3x3): inputs (equation 8's B^T), kernels (G), outputs (A^T).
@@ -40,7 +40,7 @@ def row_wise(images, kernel):
 
 def patches(images, kernel):
     """3x3 "same" convolution as one product."""
-    return layers.patches(images, 3, 1, SAME) @ kernel.reshape(-1, kernel.shape[3])
+    return convolution.patches(images, 3, 1, SAME) @ kernel.reshape(-1, kernel.shape[3])
 
 
 def lax_conv(images, kernel):

@@ -2,7 +2,7 @@
 
 forms    vmapped runs with convolutions as batched matrix products ("patches") or grouped ("lax"), and mapped runs with
          either: the CNN with 1, 8 and 64 runs, the MLP with 1,024. The best is the line of this kind of device for
-         `fmnist_jax.population.ON_ACCELERATORS`.
+         `fmnist_jax.forms.ON_ACCELERATORS`.
 rivals   PyTorch eager, torch.compile, CUDA graphs, torch.func.vmap, and that compiled, beside the best form
 limit    the share of the fastest float32 matrix product measured here
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks import chapters, children, forms, record, workloads
 from benchmarks.engine import Engine
 from benchmarks.trials import Method, Run, looped, row
-from fmnist_jax import layers, optim, pooling, sharding, train
+from fmnist_jax import convolution, optim, pooling, sharding, train
 from fmnist_jax.models import cnn
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
@@ -53,15 +53,16 @@ def flat_leaf(method: Method) -> list[dict]:
 
 def recomputation(method: Method) -> list[dict]:
     """Patches made again in the backward pass, where the engine's patches form keeps them."""
-    ways = {"by patches": mock.patch.object(layers.Stage, "product", forms.recomputed(layers.Stage.product))}
+    ways = {"by patches": mock.patch.object(convolution.Stage, "product", forms.recomputed(convolution.Stage.product))}
     note = "the blocked form keeps none"
     return method.whole_step("patches made again", ways, note=note, population__conv="patches")
 
 
 def blocks(method: Method) -> list[dict]:
     """Blocks of images of other sizes."""
-    ways = {f"2^{k} bytes": mock.patch.object(layers, "BLOCK_BYTES", 2**k) for k in (18, 19, 21, 22, 23)}
-    return method.whole_step("block size", ways, note=f"the engine's are of 2^{layers.BLOCK_BYTES.bit_length() - 1}")
+    note = f"the engine's are of 2^{convolution.BLOCK_BYTES.bit_length() - 1}"
+    ways = {f"2^{k} bytes": mock.patch.object(convolution, "BLOCK_BYTES", 2**k) for k in (18, 19, 21, 22, 23)}
+    return method.whole_step("block size", ways, note=note)
 
 
 def poolings(method: Method) -> list[dict]:
@@ -104,14 +105,14 @@ def first_patches(method: Method) -> list[dict]:
     """The first layer's patches of all images made beforehand, so that its convolution is a product of 9 inputs."""
     count, batch, filters = (64, 8, 4) if method.smoke else (4096, 32, 32)
     images = (255 * jnp.abs(jnp.sin(random(count, 28, 28, 1)))).astype(jnp.uint8)
-    windows = layers.patches(images, 3, 1, forms.SAME)
+    windows = convolution.patches(images, 3, 1, forms.SAME)
     order = jnp.asarray(np.random.default_rng(0).permutation(count).reshape(-1, batch))
     then = (("pool", "max", 2), ("activation", "relu"))
 
     def epoch(images, kernel, size):
         def loss(kernel, chosen):
             how = {"stride": 1, "padding": "same", "method": "blocked", "input_gradient": False, "then": then}
-            return layers.conv(images[chosen] / 255.0, kernel.reshape(size, size, -1, filters), **how).sum()
+            return convolution.conv(images[chosen] / 255.0, kernel.reshape(size, size, -1, filters), **how).sum()
 
         return lax.scan(lambda sums, chosen: (sums + jax.grad(loss)(kernel, chosen), None), kernel, order)[0]
 

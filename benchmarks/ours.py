@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from benchmarks.cases import Case
-from fmnist_jax import metrics, population, sharding
+from fmnist_jax import forms, metrics, population, sharding
 
 INFERRED = 4  # batches of a call of inference
 
@@ -15,7 +15,7 @@ class Ours:
     def __init__(self, case: Case, seed: int = 0, mode: str = "auto"):
         self.case, self.runs, self.step, self.batch = case, case.runs, 0, case.batch
         self.chunk = INFERRED if case.task == "infer" else 1
-        mode = population.choose_mode(mode, case.static)
+        mode = forms.choose_mode(mode, case.static)
         self.population = pop = population.Population(case.static, self.runs, sharding.devices_for(self.runs, 0), mode)
         size = len(case.dataset.train_labels)
         self.inputs = population.Inputs(

@@ -3,7 +3,7 @@
 Same network, optimizer, batch and images for all; data resident; every rival in the fastest of its layouts, processes,
 threads and compilers, found in a short calibration; samples taken in turns, and compared within a turn; the accuracy of
 each beside its speed. What each workload is: benchmarks/cases.py. `--add` measures some of them again and keeps the
-others; `--crossover` measures instead where mapped runs overtake vmapped ones (population.VMAP_BELOW_FLOPS).
+others; `--crossover` measures instead where mapped runs overtake vmapped ones (forms.VMAP_BELOW_FLOPS).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.rivals import choices, keras_rival
 from benchmarks.rivals.choices import Choice
 from benchmarks.rivals.plain import PlainFlax
 from benchmarks.rivals.team import Remote, Team
-from fmnist_jax import population, sharding
+from fmnist_jax import forms, sharding
 
 NOTES = (
     "images/s counts the images of all runs in flight; ratios are taken within a turn",
@@ -73,7 +73,7 @@ def compare(case: Case, rivals: tuple[str, ...], team: Team, method: Method, con
         "task": case.task,
         "batch": case.batch,
         "runs": case.runs,
-        "mode": population.choose_mode("auto", case.static),
+        "mode": forms.choose_mode("auto", case.static),
         "flops_per_image": case.flops,
         "bytes_per_image": case.bytes,
         "dataset": {"name": case.dataset.name, "synthetic": case.dataset.synthetic},

@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from fmnist_jax import augment, fields, init, layers, losses, optim, schedules
+from fmnist_jax import activations, augment, convolution, fields, init, losses, optim, pooling, schedules
 from fmnist_jax.errors import UserError
 from fmnist_jax.fields import choice, each, field, number
 
@@ -47,17 +47,17 @@ class ModelConfig:
     kernel: tuple = each((3,), number(0, low=1))
     stride: tuple = each((1,), number(0, low=1))
     padding: tuple = field(("same",), fields.padding)  # "same" | "valid" | pixels
-    activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
-    pool: tuple = each(("max",), choice("", layers.POOLINGS))
+    activation: tuple = each(("relu",), choice("", activations.ACTIVATIONS))
+    pool: tuple = each(("max",), choice("", pooling.POOLINGS))
     pool_size: tuple = each((2,), number(0, low=1))  # window and stride
     norm: tuple = each(("batch",), choice("", ("batch", "none")))
     order: tuple = each(ORDER, choice("", ORDER))  # after each convolution; dropout comes last
     dropout: tuple = each((), number(0.0, low=0, high=1))  # () compiles no dropout
     bridge: int = number(0, low=0)  # a dense layer of H * W * bridge units between the first two blocks; 0: none
     dense: tuple = each((128,), number(0, low=1))  # hidden dense layers; the logits come on top
-    dense_activation: tuple = each(("relu",), choice("", layers.ACTIVATIONS))
+    dense_activation: tuple = each(("relu",), choice("", activations.ACTIVATIONS))
     dense_dropout: tuple = each((), number(0.0, low=0, high=1))
-    logits_activation: str = choice("none", layers.ACTIVATIONS)  # of the last layer, before the loss
+    logits_activation: str = choice("none", activations.ACTIVATIONS)  # of the last layer, before the loss
     leaky_slope: float = number(0.01)
     norm_momentum: float = number(0.99, low=0, high=1)
     norm_epsilon: float = number(1e-3, above=0)
@@ -164,7 +164,7 @@ class PopulationConfig:
     """How the runs of a group share the machine. Mode, devices and stream change no bit of a mapped run."""
 
     mode: str = choice("auto", ("auto", "map", "vmap"))
-    conv: str = choice("auto", ("auto", *layers.CONV_METHODS))
+    conv: str = choice("auto", ("auto", *convolution.CONV_METHODS))
     devices: int = number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
     memory_gb: float = number(0.0, low=0)  # what a group may take before it is cut; 0: 60% of the memory there is
     stream: str = choice("auto", ("auto", "always", "never"))  # images in chunks; auto: when they take half of that

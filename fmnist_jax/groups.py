@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from fmnist_jax import arms, config, experiment, memory, models, population, sharding, train, weights
+from fmnist_jax import arms, config, experiment, forms, memory, models, sharding, train, weights
 from fmnist_jax.arms import Arm
 from fmnist_jax.data import Dataset, load, splits
 from fmnist_jax.programs import Group, Run, residence
@@ -97,7 +97,7 @@ class Workshop:
             image_shape=tuple(dataset.train_images.shape[1:]),
             classes=len(dataset.class_names),
             train_size=int(split.train_size.min()),
-            conv_method=population.choose_conv(
+            conv_method=forms.choose_conv(
                 self.checked.population.conv, jax.default_backend(), self.checked.population.mode
             ),
         )
@@ -160,7 +160,7 @@ def _check_weights(prepared: Prepared) -> None:
 def most_runs(prepared: Prepared, workshop: Workshop) -> int:
     """How many runs of this program memory allows in one group."""
     checked = workshop.checked
-    mode = population.choose_mode(checked.population.mode, prepared.static)
+    mode = forms.choose_mode(checked.population.mode, prepared.static)
     devices = len(sharding.devices_for(10**9, checked.population.devices))
     left = residence(workshop.dataset(prepared.source), checked).left
     return memory.most_runs(prepared.static, prepared.hyper, mode, devices, left)

@@ -15,6 +15,7 @@ from rich.table import Table
 from fmnist_jax import (
     arms,
     config,
+    forms,
     groups,
     memory,
     paper,
@@ -139,7 +140,7 @@ def to_train(
 def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.Experiment, done: int = 0) -> Estimate:
     """Compiles a group's programs and times some steps and an evaluation of them; `done` steps are behind it."""
     static, dataset = group.static, workshop.dataset(group.source)
-    mode = population.choose_mode(checked.population.mode, static)
+    mode = forms.choose_mode(checked.population.mode, static)
     devices = len(sharding.devices_for(len(group.runs), checked.population.devices))
     part = trial.part_of(group, checked)
     width = len(part.runs)

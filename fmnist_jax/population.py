@@ -17,40 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fmnist_jax import experiment, models, streaming, train
+from fmnist_jax import experiment, streaming, train
 from fmnist_jax.streaming import Streamed
-
-# On two AVX-512 cores a small MLP is up to 1.2 times as fast vmapped as mapped, a large one slower, and a CNN slower at
-# any size (python -m benchmarks.throughput --crossover). On an accelerator a mapped run would leave the chip idle.
-VMAP_BELOW_FLOPS = 200_000
-# (mode, convolution) of an accelerator, by its `device_kind`, as `python -m benchmarks.gpu` measures them. It prints
-# the line to add here. None has been had yet; an unknown one gets UNMEASURED: its products stay products when vmapped.
-ON_ACCELERATORS: dict[str, tuple[str, str]] = {}
-UNMEASURED = ("vmap", "patches")
-
-
-def choose_mode(mode: str, static: experiment.Static) -> str:
-    """Returns "map" or "vmap": as asked, or by rule for the device and the model."""
-    platform = jax.default_backend()
-    if mode != "auto":
-        return mode
-    if platform != "cpu":
-        return _on_accelerator()[0]
-    small = models.forward_flops(static.model, static.image_shape) < VMAP_BELOW_FLOPS
-    return "vmap" if small and not static.model.blocks else "map"
-
-
-def choose_conv(method: str, platform: str, mode: str) -> str:
-    """One of layers.CONV_METHODS: as asked, or by rule for the device and the mode, never by the runs of a group."""
-    if method != "auto":
-        return method
-    if platform != "cpu":
-        return _on_accelerator()[1]
-    return "blocked" if mode != "vmap" else "patches"
-
-
-def _on_accelerator() -> tuple[str, str]:
-    return ON_ACCELERATORS.get(jax.devices()[0].device_kind, UNMEASURED)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

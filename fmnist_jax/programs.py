@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fmnist_jax import config, experiment, memory, population, sharding
+from fmnist_jax import config, experiment, forms, memory, sharding
 from fmnist_jax.data import Dataset
 from fmnist_jax.data.splits import Split
 from fmnist_jax.population import Inputs, Population
@@ -38,7 +38,7 @@ class Group:
 def population_of(static: experiment.Static, runs: int, settings: config.Experiment) -> Population:
     """The programs of `runs` runs, on the devices and in the mode that `settings` ask for."""
     devices = sharding.devices_for(runs, settings.population.devices)
-    return Population(static, runs, devices, population.choose_mode(settings.population.mode, static))
+    return Population(static, runs, devices, forms.choose_mode(settings.population.mode, static))
 
 
 def seeds_of(group: Group) -> np.ndarray:

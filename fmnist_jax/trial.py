@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fmnist_jax import config, population, programs, sharding, timing
+from fmnist_jax import config, forms, programs, sharding, timing
 from fmnist_jax.data import Dataset
 
 MEASURE_SECONDS = 1.0  # of a group's steps
@@ -17,7 +17,7 @@ MAPPED_RUNS = 8  # mapped runs take their time in turn: as many stand for more
 
 def part_of(group: programs.Group, checked: config.Experiment) -> programs.Group:
     """As many runs of a group as show what all of them will take."""
-    if population.choose_mode(checked.population.mode, group.static) == "vmap":
+    if forms.choose_mode(checked.population.mode, group.static) == "vmap":
         return group
     devices = len(sharding.devices_for(len(group.runs), checked.population.devices))
     width = min(len(group.runs), max(1, MAPPED_RUNS // devices) * devices)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import mlp, tiny
 
-from fmnist_jax import arms, config, data, groups, memory, places, population, sweep
+from fmnist_jax import arms, config, data, forms, groups, memory, places, sweep
 from fmnist_jax.errors import UserError
 
 TRACED = {
@@ -186,14 +186,14 @@ def test_an_accelerator_has_the_forms_that_were_measured_on_it(monkeypatch):
     checked = config.parse(mlp())
     static = groups.Workshop(checked).prepare(arms.arms_of(checked)[0]).static
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert (population.choose_mode("auto", static), population.choose_conv("auto", "gpu", "auto")) == (
+    assert (forms.choose_mode("auto", static), forms.choose_conv("auto", "gpu", "auto")) == (
         "vmap",
         "patches",
     )
     kind = jax.devices()[0].device_kind
-    monkeypatch.setitem(population.ON_ACCELERATORS, kind, ("map", "lax"))
-    assert (population.choose_mode("auto", static), population.choose_conv("auto", "gpu", "auto")) == ("map", "lax")
-    assert (population.choose_mode("vmap", static), population.choose_conv("blocked", "gpu", "auto")) == (
+    monkeypatch.setitem(forms.ON_ACCELERATORS, kind, ("map", "lax"))
+    assert (forms.choose_mode("auto", static), forms.choose_conv("auto", "gpu", "auto")) == ("map", "lax")
+    assert (forms.choose_mode("vmap", static), forms.choose_conv("blocked", "gpu", "auto")) == (
         "vmap",
         "blocked",
     )

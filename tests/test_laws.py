@@ -292,19 +292,21 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
 
 
 LEAVES = (
-    *("errors", "fields", "signals", "init", "layers", "losses", "metrics", "schedules", "optim", "augment", "pooling"),
-    *("stats", "streaming", "sweep", "tidy"),
+    *("errors", "fields", "signals", "activations", "pooling", "convolution", "init", "layers", "losses", "metrics"),
+    *("schedules", "optim", "augment", "stats", "streaming", "sweep", "tidy"),
 )
 MAY_IMPORT = {
     **{leaf: {"errors"} for leaf in LEAVES},
-    "layers": {"init", "pooling"},
+    "convolution": {"activations", "pooling"},
+    "layers": {"convolution", "init"},
     "config": set(LEAVES),
     "arms": {"config", *LEAVES},
     "data": {"errors", "writers"},
-    "models": {"errors", "experiment", "init", "layers", "whitening"},
+    "models": {"activations", "convolution", "errors", "experiment", "init", "layers", "whitening"},
     "experiment": {"config", "models", *LEAVES},
     "train": {"experiment", "data", "models", *LEAVES},
-    "population": {"experiment", "models", "streaming", "train"},
+    "forms": {"experiment", "models"},
+    "population": {"experiment", "streaming", "train"},
     "memory": {"experiment", "models", "train"},
     "sharding": {"data", "errors"},
     "terminal": {"stats"},
@@ -313,7 +315,7 @@ MAY_IMPORT = {
     "whitening": {"programs"},
     "checkpoint": {"errors", "writers"},
     "workdir": {"config", "errors", "writers"},
-    "programs": {"config", "data", "experiment", "memory", "population", "sharding", "streaming"},
+    "programs": {"config", "data", "experiment", "forms", "memory", "population", "sharding", "streaming"},
     "testing": {"activities", "checkpoint", "config", "data", "metrics", "population", "programs", "train", "writers"},
     "places": {"arms", "errors", "groups", "programs", "train", "writers"},
     "reading": {
@@ -329,7 +331,7 @@ MAY_IMPORT = {
         "writers",
     },
     "timing": {"arms", "config", "experiment", "groups", "population", "programs", "workdir", "writers"},
-    "trial": {"config", "data", "population", "programs", "sharding", "timing"},
+    "trial": {"config", "data", "forms", "programs", "sharding", "timing"},
     "profiling": {"config", "errors", "paper", "plan", "timing", "trial"},
     "references": {"arms", "config", "data", "errors", "groups", "memory", "writers"},
     "claims": {"stats", "tidy"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import build, run_of, same_bits, tiny, trained
 
-from fmnist_jax import config, experiment, memory, models, population, train
+from fmnist_jax import config, experiment, forms, memory, models, population, train
 from fmnist_jax.errors import UserError
 from fmnist_jax.models.resnet import max_pool
 
@@ -52,7 +52,7 @@ def test_shapes_of_what_each_convolution_gives():
     assert found[-1] == (1, 1, 512)
     assert len(found) == 1 + 20  # 17, and three on the shortcuts
     assert memory.of_step(static) > 4 * 2 * static.eval_batch_size * sum(np.prod(shape) for shape in found)
-    assert population.choose_mode("auto", static) == "map"
+    assert forms.choose_mode("auto", static) == "map"
 
 
 def test_the_pooling_is_lax_s_and_its_gradient_too():

@@ -2,7 +2,7 @@
 
 from benchmarks.cases import Case
 from benchmarks.engine import Engine
-from fmnist_jax import layers, models
+from fmnist_jax import convolution, models
 from fmnist_jax.models.spec import RESNET18_BLOCKS, RESNET18_STAGES
 
 POOLINGS = {"max": "MaxPool2d", "average": "AvgPool2d"}
@@ -60,7 +60,9 @@ def _padded(nn, block: models.ConvBlock, shape: tuple[int, int, int]) -> list:
     def conv(padding):
         return nn.Conv2d(shape[2], block.filters, block.kernel, block.stride, padding)
 
-    (above, below), (left, right) = (layers.pads(size, block.kernel, block.stride, block.padding) for size in shape[:2])
+    (above, below), (left, right) = (
+        convolution.pads(size, block.kernel, block.stride, block.padding) for size in shape[:2]
+    )
     if (above, left) == (below, right) or _ragged(block, shape, (above, left)):
         return [conv((above, left))]
     return [nn.ZeroPad2d((left, right, above, below)), conv(0)]
@@ -72,8 +74,8 @@ def _ragged(block: models.ConvBlock, shape, padding: tuple[int, int]) -> bool:
         return False
     ends = zip(shape[:2], padding, strict=True)
     return all(
-        layers.conv_size(size, block.kernel, block.stride, pad) // block.pool_size
-        == layers.conv_size(size, block.kernel, block.stride, block.padding) // block.pool_size
+        convolution.conv_size(size, block.kernel, block.stride, pad) // block.pool_size
+        == convolution.conv_size(size, block.kernel, block.stride, block.padding) // block.pool_size
         for size, pad in ends
     )
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fmnist_jax import layers, whitening
+from fmnist_jax import activations, convolution, layers, whitening
 from fmnist_jax.models.mlp import DenseHead
 from fmnist_jax.models.spec import ConvBlock, Spec
 
@@ -54,7 +54,7 @@ class CNN(nn.Module):
             )(features, hyper)
             for part in later:
                 if part != NORM:
-                    features = layers.apply(part, features, hyper.leaky_slope)
+                    features = convolution.apply(part, features, hyper.leaky_slope)
                 else:
                     features = nn.BatchNorm(
                         use_running_average=not train,
@@ -75,14 +75,14 @@ class CNN(nn.Module):
         filters = self.variable("batch_stats", "whiten", jnp.zeros, shape).value
         then = (("activation", self.spec.blocks[0].activation),)
         how = {"stride": 1, "padding": "same", "method": self.spec.conv_method, "input_gradient": False, "then": then}
-        return layers.conv(images, filters, None, hyper.leaky_slope, **how)
+        return convolution.conv(images, filters, None, hyper.leaky_slope, **how)
 
     def _bridged(self, features, hyper):
         """[B, H, W, C] -> [B, H, W, bridge] through one dense layer of H * W * bridge units."""
         batch, height, width, _ = features.shape
         units, spec = height * width * self.spec.bridge, self.spec
         dense = layers.Dense(units, spec.kernel_init, spec.bias_init, name="bridge")
-        out = layers.ACTIVATIONS[spec.blocks[0].activation](
+        out = activations.ACTIVATIONS[spec.blocks[0].activation](
             dense(features.reshape(batch, -1).T, hyper).T, hyper.leaky_slope
         )
         return out.reshape(batch, height, width, spec.bridge)

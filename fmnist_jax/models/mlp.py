@@ -2,7 +2,7 @@
 
 from flax import linen as nn
 
-from fmnist_jax import layers
+from fmnist_jax import activations, layers
 from fmnist_jax.models.spec import Spec
 
 
@@ -17,12 +17,12 @@ class DenseHead(nn.Module):
         inits = {"kernel_init": self.spec.kernel_init, "bias_init": self.spec.bias_init}
         for i, layer in enumerate(self.spec.dense):
             features = layers.Dense(layer.units, **inits, name=f"dense_{i}")(features.T, hyper).T
-            features = layers.ACTIVATIONS[layer.activation](features, hyper.leaky_slope)
+            features = activations.ACTIVATIONS[layer.activation](features, hyper.leaky_slope)
             if train and layer.dropout:
                 features = layers.dropout(self.make_rng("dropout"), features, hyper.dense_dropout[i])
         self.sow("activities", "features", features)  # for whoever asks, as fmnist_jax.activities does; else nothing
         logits = layers.Dense(self.spec.classes, **inits, name="logits")(features.T, hyper).T
-        return layers.ACTIVATIONS[self.spec.logits_activation](logits, hyper.leaky_slope)
+        return activations.ACTIVATIONS[self.spec.logits_activation](logits, hyper.leaky_slope)
 
 
 class MLP(nn.Module):

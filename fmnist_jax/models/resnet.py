@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fmnist_jax import layers
+from fmnist_jax import convolution, layers
 from fmnist_jax.models.spec import RESNET18_BLOCKS, RESNET18_STAGES, Spec
 
 # As torchvision sets them (its momentum of 0.1 is the share of the new). One difference is left: the running variance
@@ -76,7 +76,7 @@ class _Conv(nn.Module):
         if images.shape[-1] < channels:
             kernel = kernel.sum(2, keepdims=True)
         how = {"stride": self.stride, "padding": self.size // 2, "method": self.method}
-        return layers.conv(images, kernel, **how, input_gradient=self.input_gradient)
+        return convolution.conv(images, kernel, **how, input_gradient=self.input_gradient)
 
 
 def max_pool(images):
@@ -86,6 +86,6 @@ def max_pool(images):
     (`lax.reduce_window` does as much, in five times the time on a CPU.)
     """
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    out_h, out_w = (layers.conv_size(n, 3, 2, 1) for n in images.shape[1:3])
+    out_h, out_w = (convolution.conv_size(n, 3, 2, 1) for n in images.shape[1:3])
     views = [padded[:, i : i + 2 * out_h - 1 : 2, j : j + 2 * out_w - 1 : 2] for i in range(3) for j in range(3)]
     return functools.reduce(lambda a, b: jnp.where((a >= b) | jnp.isnan(a), a, b), views)

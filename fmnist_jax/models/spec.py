@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fmnist_jax import layers, whitening
+from fmnist_jax import convolution, whitening
 from fmnist_jax.errors import UserError
 
 
@@ -77,7 +77,7 @@ def feature_shapes(spec: Spec, image_shape: tuple[int, int, int]) -> list[tuple[
     shapes = [(height, width, whitening.channels(spec.whiten, channels)) if spec.whiten else image_shape]
     for i, block in enumerate(spec.blocks):
         height, width, _ = shapes[-1]
-        out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
+        out = [convolution.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
         if min(out) < 1:
             raise UserError(
                 f"model.kernel={block.kernel} in block {i + 1}: larger than its {height}x{width} input; "
@@ -128,7 +128,7 @@ def _products(spec: Spec, image_shape: tuple[int, int, int]) -> list[int]:
         bridge = [2 * math.prod(before) * math.prod(after)]
         inputs = [shape for i, shape in enumerate(shapes) if i != 1]
     for block, (height, width, channels) in zip(spec.blocks, inputs, strict=False):
-        out = [layers.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
+        out = [convolution.conv_size(n, block.kernel, block.stride, block.padding) for n in (height, width)]
         found.append(2 * math.prod(out) * block.kernel**2 * channels * block.filters)
     found += bridge
     fan_in = math.prod(shapes[-1])
@@ -148,7 +148,7 @@ def _resnet18(image_shape: tuple[int, int, int]) -> Iterator[_Convolution]:
     """Every convolution of ResNet-18, in order; each is padded by half its kernel."""
 
     def conv(shape, kernel, stride, filters):
-        sides = (layers.conv_size(n, kernel, stride, kernel // 2) for n in shape[:2])
+        sides = (convolution.conv_size(n, kernel, stride, kernel // 2) for n in shape[:2])
         return _Convolution(kernel, shape[-1], (*sides, filters))
 
     stem = conv((*image_shape[:2], 3), 7, 2, RESNET18_STAGES[0][0])
