@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fmnist_jax import writers
+
 if TYPE_CHECKING:
     from fmnist_jax.places import Place
 
@@ -104,7 +106,7 @@ def write(directory: Path, runs: Iterable[int], parts: list[dict[str, np.ndarray
         return {}
     joined = {name: np.concatenate([part[name] for part in parts]) for name in LAYERS}
     joined = {**parts[0], **joined, "runs": np.array(list(runs))}
-    np.savez(path, **joined)
+    writers.write_npz(path, **joined)
     return joined
 
 
@@ -131,17 +133,17 @@ def of_arm(
         if not there(place):
             continue
         arms = [arm["name"] for arm in place.contents["arms"]]
-        with np.load(place.directory / FILE) as file:
-            of_run = [place.contents["runs"][run] for run in file["runs"]]
-            own = [
-                i
-                for i, (arm, *replicate) in enumerate(of_run)
-                if arms[arm] == then and (wanted is None or tuple(replicate) in wanted)
-            ]
-            for name in LAYERS if own else ():
-                matrices = file[name][own]
-                finite = np.isfinite(matrices)
-                sums[name] = sums.get(name, 0) + np.where(finite, matrices, 0).sum(0, dtype=np.float64)
-                counts[name] = counts.get(name, 0) + finite.sum(0)
+        file = writers.read_npz(place.directory / FILE)
+        of_run = [place.contents["runs"][run] for run in file["runs"]]
+        own = [
+            i
+            for i, (arm, *replicate) in enumerate(of_run)
+            if arms[arm] == then and (wanted is None or tuple(replicate) in wanted)
+        ]
+        for name in LAYERS if own else ():
+            matrices = file[name][own]
+            finite = np.isfinite(matrices)
+            sums[name] = sums.get(name, 0) + np.where(finite, matrices, 0).sum(0, dtype=np.float64)
+            counts[name] = counts.get(name, 0) + finite.sum(0)
     with np.errstate(invalid="ignore"):
         return {name: sums[name] / np.where(counts[name], counts[name], np.nan) for name in sums}

@@ -16,12 +16,18 @@ from fmnist_jax.programs import Group
 def in_turn(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
     """Groups that are still to be trained, those that must wait for another of them behind the rest."""
     pending = {key for place in waiting for key in place.runs}
+    return sorted(waiting, key=lambda place: _waits(place, pending, checked))
 
-    def waits(place: Place) -> bool:
-        carries = arms.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
-        return carries and not pending.isdisjoint(_before(place))
 
-    return sorted(waiting, key=waits)
+def ready(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
+    """Those of them that must wait for no other."""
+    pending = {key for place in waiting for key in place.runs}
+    return [place for place in waiting if not _waits(place, pending, checked)]
+
+
+def _waits(place: Place, pending: set[RunKey], checked: config.Experiment) -> bool:
+    carries = arms.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
+    return carries and not pending.isdisjoint(_before(place))
 
 
 def _before(place: Place) -> list[RunKey]:

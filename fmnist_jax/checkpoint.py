@@ -95,6 +95,11 @@ class Checkpoints:
             if not (self.directory / path.name.split(".")[0]).exists():
                 path.unlink()
 
+    def abandon(self) -> None:
+        """Lets go of Orbax's threads, and leaves a save that is under way without its manifest."""
+        self._uncommitted = None
+        self.close()
+
     def close(self) -> None:
         """Waits for the save under way, then lets go of Orbax's threads."""
         self.wait()

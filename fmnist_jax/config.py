@@ -166,6 +166,7 @@ class PopulationConfig:
     mode: str = choice("auto", ("auto", "map", "vmap"))
     conv: str = choice("auto", ("auto", *convolution.CONV_METHODS))
     devices: int = number(0, low=0)  # 0: all there are; on a CPU one virtual device a core
+    most_runs: int = number(0, low=0)  # of a group, where processes share a study; 0: as many as memory allows
     memory_gb: float = number(0.0, low=0)  # what a group may take before it is cut; 0: 60% of the memory there is
     stream: str = choice("auto", ("auto", "always", "never"))  # images in chunks; auto: when they take half of that
 

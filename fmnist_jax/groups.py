@@ -5,7 +5,8 @@ A group is what its group.json says, so that a workdir can be resumed, retried a
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import NamedTuple
 
 import jax
@@ -124,17 +125,23 @@ def wanted(checked: config.Experiment, study_arms: Sequence[Arm]) -> list[tuple[
 
 
 def divide(
-    workshop: Workshop, study_arms: Sequence[Arm], there: Iterable[RunKey] = (), limits: dict[RunKey, int] | None = None
+    workshop: Workshop,
+    study_arms: Sequence[Arm],
+    there: Iterable[RunKey] = (),
+    limits: dict[RunKey, int] | None = None,
+    own: Set[RunKey] | None = None,
 ) -> list[tuple[list[Prepared], list[tuple[int, int, int]]]]:
     """The runs that are not `there` yet as (arms, runs) a group, those that take the least time first.
 
-    `limits` says of runs that once did not fit how many of them a group may have.
+    Args:
+      limits: of runs that once did not fit, how many of them a group may have.
+      own: the runs of this process's share; None for all.
     """
     there, limits = set(there), limits or {}
     by_program: dict[tuple, list[tuple[Arm, RunKey]]] = {}
     prepared = {arm.name: workshop.prepare(arm) for arm in study_arms}
     for arm, key in wanted(workshop.checked, study_arms):
-        if key not in there:
+        if key not in there and (own is None or key in own):
             one = prepared[arm.name]
             alone = key.fold if one.static.carry_over else None  # folds one after the other
             by_program.setdefault((one.static, split_key(one.source), alone), []).append((arm, key))
@@ -143,10 +150,30 @@ def divide(
         _check_weights(prepared[runs[0][0].name])
         most = most_runs(prepared[runs[0][0].name], workshop)
         for part in _cut(runs, min([most, *(limits[key] for _, key in runs if key in limits)])):
-            own = list(dict.fromkeys(arm.name for arm, _ in part))
-            index = {name: i for i, name in enumerate(own)}
-            parts.append(([prepared[n] for n in own], [(index[arm.name], key.seed, key.fold) for arm, key in part]))
+            names = list(dict.fromkeys(arm.name for arm, _ in part))
+            index = {name: i for i, name in enumerate(names)}
+            parts.append(([prepared[n] for n in names], [(index[arm.name], key.seed, key.fold) for arm, key in part]))
     return sorted(parts, key=lambda part: cost(part[0][0].static) * len(part[1]))
+
+
+def of_shard(shard: tuple[int, int], workshop: Workshop, study_arms: Sequence[Arm]) -> set[RunKey]:
+    """The runs of the i-th of n shares: of equal work, and of as few programs as that allows.
+
+    The study's runs are laid out by the work they are, program after program; the middle of a run says whose it is. So
+    it depends on the config alone, not on what is there or on what fits. Folds that leak stay together.
+    """
+    i, n = shard
+    prepared = {arm.name: workshop.prepare(arm) for arm in study_arms}
+    by_program: dict[tuple, dict[RunKey, list[RunKey]]] = {}
+    for arm, key in wanted(workshop.checked, study_arms):
+        one = prepared[arm.name]
+        program = by_program.setdefault((one.static, split_key(one.source)), {})
+        program.setdefault(key._replace(fold=0) if one.static.carry_over else key, []).append(key)
+    units = [(int(cost(static)) * len(keys), keys) for (static, _), of in by_program.items() for keys in of.values()]
+    total, ends = sum(each for each, _ in units), itertools.accumulate(each for each, _ in units)
+    # Of whole numbers: machines that rounded differently would train a run twice, or never.
+    own = (keys for end, (each, keys) in zip(ends, units, strict=True) if n * (2 * end - each) // (2 * total) == i)
+    return {key for keys in own for key in keys}
 
 
 def _check_weights(prepared: Prepared) -> None:
@@ -158,12 +185,13 @@ def _check_weights(prepared: Prepared) -> None:
 
 
 def most_runs(prepared: Prepared, workshop: Workshop) -> int:
-    """How many runs of this program memory allows in one group."""
+    """How many runs of this program memory, and the config, allow in one group."""
     checked = workshop.checked
     mode = forms.choose_mode(checked.population.mode, prepared.static)
     devices = len(sharding.devices_for(10**9, checked.population.devices))
     left = residence(workshop.dataset(prepared.source), checked).left
-    return memory.most_runs(prepared.static, prepared.hyper, mode, devices, left)
+    most = memory.most_runs(prepared.static, prepared.hyper, mode, devices, left)
+    return min(most, checked.population.most_runs or most)
 
 
 def cost(static: experiment.Static) -> float:

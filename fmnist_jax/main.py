@@ -13,7 +13,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
-from fmnist_jax import config, errors, paper, session, sharding, study
+from fmnist_jax import config, errors, paper, sharding, share, signals, study, terminal
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file in configs/, optionally file.py:part.")
 _WORKDIR = flags.DEFINE_string(
@@ -26,6 +26,12 @@ _PROFILE = flags.DEFINE_string(
     "profile", None, "Trace a moment of each group's training into this new folder, and show where its time goes."
 )
 _RETRY = flags.DEFINE_bool("retry", False, "Train again the groups that failed.")
+_SHARD = flags.DEFINE_string(
+    "shard", None, "I/N: train the I-th (from 0) of N shares of the study, in a workdir of its own or a shared one."
+)
+_CLAIM = flags.DEFINE_bool(
+    "claim", False, "Share the workdir: take the groups that no other process has, and those of one that died."
+)
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the libraries' own messages.")
 
 
@@ -38,7 +44,7 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
-        checked = config.parse(_CONFIG.value)
+        checked, own = config.parse(_CONFIG.value), share.parse(_SHARD.value, _CLAIM.value)
         sharding.configure(checked.platform)
         directory = Path(_WORKDIR.value or Path("runs") / _config_name()).expanduser()
         if _PLAN.value:
@@ -51,20 +57,14 @@ def main(argv: list[str]) -> int:
             show = profiling.show_paper if checked.paper.parts else profiling.show
             show(checked, directory, Path(_PROFILE.value).expanduser(), console)
         elif checked.paper.parts:
-            paper.run(checked, directory, console, _RETRY.value)
+            paper.run(checked, directory, console, _RETRY.value, own)
         else:
-            study.run(checked, directory, console, _RETRY.value)
+            study.run(checked, directory, console, _RETRY.value, own)
     except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         if _VERBOSE.value:
             traceback.print_exc()
-        complain.print(f"error: {_one_line(error)}", markup=False, highlight=False, soft_wrap=True)
+        terminal.say(complain, f"error: {_one_line(error)}")
         return 2 if isinstance(error, errors.UserError) else 1
-    except KeyboardInterrupt:
-        complain.print("stopped; the same command goes on from the newest checkpoint", soft_wrap=True)
-        return 130
-    except session.Interrupted as stop:
-        complain.print(str(stop), markup=False, highlight=False, soft_wrap=True)
-        return 128 + stop.signum
     return 0
 
 
@@ -128,13 +128,18 @@ def _check_argument(argument: str) -> None:
 
 
 def run() -> None:
-    """Quiet libraries and a persistent compilation cache, then `main`."""
+    """Quiet libraries and a persistent compilation cache, then `main`, until a signal ends it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sharding.keep_programs()
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if "--verbose" in sys.argv else logging.ERROR)
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)
-    app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parse_flags)
+    try:
+        with signals.listen():
+            app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parse_flags)
+    except signals.Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signum)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fmnist_jax import config, paper, results, sharding, study
+from fmnist_jax import config, paper, results, sharding, study, terminal
 
 
 def run(asked, workdir: str | None, retry: bool) -> results.Results | paper.Replication:
@@ -16,5 +16,5 @@ def run(asked, workdir: str | None, retry: bool) -> results.Results | paper.Repl
     directory = Path(workdir or Path("runs") / time.strftime("%Y%m%d-%H%M%S")).expanduser()
     console = Console()
     if workdir is None:
-        console.print(f"in {directory}; give it as workdir to go on there", highlight=False, soft_wrap=True)
+        terminal.say(console, f"in {directory}; give it as workdir to go on there")
     return (paper if checked.paper.parts else study).run(checked, directory, console, retry)

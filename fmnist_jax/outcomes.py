@@ -52,8 +52,8 @@ def correct(places: list[tuple[Place, str]]) -> tuple[dict[tuple[int, int], np.n
 def of_arm(place: Place, name: str) -> tuple[dict[tuple[int, int], np.ndarray], np.ndarray]:
     """(seed, fold) -> [test images] predicted classes of an arm's runs in a group; and the labels."""
     arms = [arm["name"] for arm in place.contents["arms"]]
-    with np.load(place.directory / "predictions.npz") as file:
-        tested, predictions, labels = file["runs"], file["test"], file["labels"]
+    file = writers.read_npz(place.directory / "predictions.npz")
+    tested, predictions, labels = file["runs"], file["test"], file["labels"]
     runs = [place.contents["runs"][run] for run in tested]
     own = {(seed, fold): predictions[i] for i, (arm, seed, fold) in enumerate(runs) if arms[arm] == name}
     return own, labels

@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from fmnist_jax import arms, config, reading, results, study, sweep, tidy, workdir, writers
+from fmnist_jax import arms, config, reading, results, study, sweep, terminal, tidy, workdir, writers
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import RunError, UserError
+from fmnist_jax.share import ALONE, Share
 
 ABOUT = ("title", "reference", "question", "metric", "notes", "parts", "claims", "exhibits")
 
@@ -36,7 +37,9 @@ class Replication:
         return claims.judge(self.study)
 
 
-def run(checked: Experiment, directory: Path, console: Console, retry: bool = False) -> Replication:
+def run(
+    checked: Experiment, directory: Path, console: Console, retry: bool = False, share: Share = ALONE
+) -> Replication:
     """Trains every part in `directory`/<part>, then writes and shows the paper's tables, figures and verdicts.
 
     Raises:
@@ -45,12 +48,12 @@ def run(checked: Experiment, directory: Path, console: Console, retry: bool = Fa
       session.Interrupted: on SIGINT or SIGTERM; the same command goes on.
     """
     parts = check(checked, directory, console)
-    with workdir.lock(directory):
-        return _run(checked, parts, directory, console, retry)
+    with workdir.lock(directory, not share.alone):
+        return _run(checked, parts, directory, console, retry, share)
 
 
 def _run(
-    checked: Experiment, parts: dict[str, Experiment], directory: Path, console: Console, retry: bool
+    checked: Experiment, parts: dict[str, Experiment], directory: Path, console: Console, retry: bool, share: Share
 ) -> Replication:
     writers.write_json(directory / "paper.json", description(checked))
     failures, found = [], {}
@@ -58,12 +61,13 @@ def _run(
         title = f"{escape(directory.name)}, part {i} of {len(parts)}: {escape(name)}"
         console.print(f"\n[bold]{title}[/bold]", highlight=False)
         try:
-            found[name] = study.run(part, directory / name, console, retry)
+            found[name] = study.run(part, directory / name, console, retry, share)
         except RunError as error:
             failures.append(f"{name}: {error}")
-            console.print(f"part {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+            terminal.say(console, f"part {name}: {error}")
     replication = Replication(found, read(directory))
-    write(replication.paper, directory, console)
+    with workdir.turn(directory):
+        write(replication.paper, directory, console)
     if failures:
         raise RunError("; ".join(failures))
     return replication
@@ -193,4 +197,4 @@ def write(paper: tidy.Paper, directory: Path, console: Console) -> None:
 
     path = page.write(paper, directory)
     page.show(paper, console)
-    console.print(f"the paper's page: {path}", markup=False, highlight=False, soft_wrap=True)
+    terminal.say(console, f"the paper's page: {path}")

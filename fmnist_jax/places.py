@@ -147,9 +147,9 @@ class Standing:
         """Groups that are neither trained nor failed."""
         return [place for place in self.places if not place.trained and not place.failure]
 
-    def shares(self, waiting: Sequence[Place]) -> tuple[float, float]:
-        """The work that is done, and that of the first of `waiting`, as shares of all groups'."""
+    def shares(self, place: Place, waiting: Sequence[Place]) -> tuple[float, float]:
+        """The work that is not `waiting`, and that of `place`, as shares of all groups'."""
         costs = {p.name: p.contents["cost"] * len(p.contents["runs"]) for p in self.places}
         left = sum(costs[p.name] for p in waiting)
         total = sum(costs.values())
-        return 1 - left / total, costs[waiting[0].name] / total
+        return 1 - left / total, costs[place.name] / total

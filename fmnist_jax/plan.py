@@ -29,7 +29,7 @@ from fmnist_jax import (
     train,
     trial,
 )
-from fmnist_jax.terminal import duration
+from fmnist_jax.terminal import duration, say
 
 PER_STUDY_SECONDS = 8.0  # interpreter and imports before the first group, tables and page after the last
 PER_GROUP_SECONDS = 0.5  # its data to the devices, its last checkpoint, its test
@@ -133,7 +133,7 @@ def to_train(
         highlight=False,
     )
     for words in workshop.streamed(group.source for group in made):
-        console.print(words, highlight=False, soft_wrap=True)
+        say(console, words)
     return workshop, made, done
 
 

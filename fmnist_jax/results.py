@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fmnist_jax import arms, outcomes, places, reading, references, tidy, writers
+from fmnist_jax import arms, outcomes, places, reading, references, terminal, tidy, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import UserError
@@ -252,5 +252,5 @@ def write(directory: Path, console) -> Results:
         from fmnist_jax.report import page
 
         path = page.write(found.analysis, directory)
-        console.print(f"the page: {path}", highlight=False, soft_wrap=True)
+        terminal.say(console, f"the page: {path}")
     return found

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,22 +12,14 @@ import numpy as np
 from fmnist_jax import checkpoint, config, metrics, programs, testing, weights, whitening, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.errors import RunError
+from fmnist_jax.leases import Lost
 from fmnist_jax.population import Units
-from fmnist_jax.signals import Signals
+from fmnist_jax.signals import Heard, Interrupted, listen
 from fmnist_jax.terminal import Live, Progress
 
 # How often the live line moves and a signal is seen; no result depends on it. A dispatch copies its run's state, which
 # with millions of parameters takes as long as a step: where a device takes many runs in turn, each gets half a second.
 CHUNK_SECONDS, DISPATCH_SECONDS, MOST_SECONDS = 1.0, 0.5, 5.0
-
-
-class Interrupted(Exception):
-    """A signal asked to stop; everything is saved."""
-
-    def __init__(self, signum: int, step: int | None = None):
-        at = "" if step is None else f" at step {step:,}"
-        super().__init__(f"stopped{at}, all saved; the same command goes on from there")
-        self.signum = signum
 
 
 @dataclasses.dataclass
@@ -39,24 +32,38 @@ class Timing:
 
 
 def train_group(
-    group: programs.Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live
+    group: programs.Group,
+    dataset: Dataset,
+    directory: Path,
+    settings: config.Experiment,
+    live: Live,
+    still_ours: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains a group to its end, from its newest checkpoint if there is one, and writes `directory`/done.json.
+
+    Args:
+      still_ours: called before anything is written; raises where another process has taken the group over.
 
     Raises:
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _Session(group, dataset, directory, settings, live).run()
+    _Session(group, dataset, directory, settings, live, still_ours).run()
 
 
 class _Session:
     """One process's work on a group: segments are dispatched one ahead of the reading of their metrics."""
 
     def __init__(
-        self, group: programs.Group, dataset: Dataset, directory: Path, settings: config.Experiment, live: Live
+        self,
+        group: programs.Group,
+        dataset: Dataset,
+        directory: Path,
+        settings: config.Experiment,
+        live: Live,
+        still_ours: Callable[[], None] = lambda: None,
     ):
-        self.start = time.perf_counter()
+        self.start, self.still_ours = time.perf_counter(), still_ours
         self.group, self.dataset, self.directory, self.settings, self.live = group, dataset, directory, settings, live
         static = group.static
         self.population = programs.population_of(static, len(group.runs), settings)
@@ -73,6 +80,10 @@ class _Session:
         self.stopped_at = np.full(len(group.runs), -1)  # as far as read
 
     def run(self) -> None:
+        with listen() as heard, heard.held():
+            self._run(heard)
+
+    def _run(self, heard: Heard) -> None:
         state, step = self._restore()
         self.first_step = self.progress.first_step = step
         self.ready_at, self.counted_from = time.perf_counter(), None
@@ -81,12 +92,13 @@ class _Session:
         known = -1 if self.checkpoints.newest is None else step
         self.rows = writers.RowWriter(self.directory / "metrics.jsonl", known)
         try:
-            with Signals() as signals:
-                state, step = self._train(state, step, signals)
+            state, step = self._train(state, step, heard)
             self._read_pending(last=True)
             self.live.update(self.progress)
         except BaseException as error:
             self._abandon(error)
+            if isinstance(error, Exception):
+                self.still_ours()  # or it failed because another process is at work on the same files
             raise
         self.checkpoints.close()
         self.rows.close()
@@ -94,9 +106,10 @@ class _Session:
 
     def _abandon(self, error: BaseException) -> None:
         """Lets go of files and threads; the failure that is under way is the one to report."""
-        self.rows.close()
         with contextlib.suppress(*() if isinstance(error, Interrupted) else (Exception,)):
-            self.checkpoints.close()
+            self.checkpoints.abandon() if isinstance(error, Lost) else self.checkpoints.close()
+        with contextlib.suppress(OSError):  # of a full disk, again
+            self.rows.close()
 
     def _restore(self):
         template = self.population.shapes(programs.seeds_of(self.group), self.group.hyper)
@@ -142,7 +155,7 @@ class _Session:
                 f"put the file back, or remove {self.directory} to train again"
             )
 
-    def _train(self, state, step: int, signals: Signals):
+    def _train(self, state, step: int, heard: Heard):
         static = self.group.static
         if not static.total_steps and self.checkpoints.newest is None:
             state = self._close_segment(state, step)  # what the runs start from is all there is to measure
@@ -161,8 +174,10 @@ class _Session:
                 chunk = self._measure(*previous)
             previous = dispatched
             self.checkpoints.poll()
-            if signals.received:
-                self._stop(state, step, signals.received)
+            if heard.received:
+                self._stop(state, step, heard.received)
+        if heard.received:  # where there was no step to make
+            self._stop(state, step, heard.received)
         return state, step
 
     def _measure(self, step: int, steps: int, token: Units) -> int:
@@ -233,6 +248,7 @@ class _Session:
             for i, run in enumerate(self.group.runs)
             if running[i]
         ]
+        self.still_ours()
         self.rows.write(rows)
         self.live.add(rows)
         ranking = float("nan")
@@ -247,6 +263,7 @@ class _Session:
             self._save(step, state, ranking)
 
     def _save(self, step: int, state, ranking: float) -> None:
+        self.still_ours()
         self.checkpoints.save(step, self.population.get(state), ranking)
         self._write_timing(step)
 
@@ -277,6 +294,7 @@ class _Session:
             i = index[_run_of(row)]
             if measured_at is None or row["step"] == measured_at[i]:
                 measured[i] = row  # without a choice, the last
+        self.still_ours()
         self._write_timing(step)
         results = []
         for i in range(len(self.group.runs)):

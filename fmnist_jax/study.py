@@ -1,9 +1,10 @@
 """A question as a config -> arms x seeds x folds -> groups, trained and tested -> tables, verdicts and a page."""
 
+import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -16,6 +17,7 @@ from fmnist_jax import (
     config,
     fields,
     groups,
+    leases,
     outcomes,
     places,
     reading,
@@ -35,12 +37,13 @@ from fmnist_jax.data import load
 from fmnist_jax.errors import RunError, StorageError, UserError
 from fmnist_jax.groups import Workshop
 from fmnist_jax.places import Place
-from fmnist_jax.signals import Signals
+from fmnist_jax.share import ALONE, Share
+from fmnist_jax.signals import listen
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
 # (Other devices, and streaming, move the last place of vmapped runs; environment.json says which devices there were.)
 NOT_IN_A_RUN = (
-    *("dataset.data_dir", "platform", "population.devices", "population.memory_gb"),
+    *("dataset.data_dir", "platform", "population.devices", "population.most_runs", "population.memory_gb"),
     "population.stream",
     *("checkpoint.every", "checkpoint.keep", "writers.tensorboard", "writers.page", "writers.statistics"),
     *("question", "metric", "claims", "selection.arm_by", "selection.refit", "evaluation.test"),
@@ -50,31 +53,41 @@ NOT_IN_A_RUN = (
 )
 
 
-def run(checked: config.Experiment, directory: Path, console: Console, retry: bool = False) -> results.Results:
+POLL_SECONDS = 2.0  # between two looks at what other processes have left
+
+
+def run(
+    checked: config.Experiment, directory: Path, console: Console, retry: bool = False, share: Share = ALONE
+) -> results.Results:
     """Trains what is not done yet in `directory`, tests it, writes its tables and page, and shows the answer.
 
     Args:
       retry: train again the groups that failed, and try again what was measured beside them.
+      share: which groups are this process's to train. The process that finds all of them trained does the rest.
 
     Raises:
       UserError: the config does not fit itself, the data, or the workdir.
       RunError: groups failed; the others' results are written and shown before.
-      session.Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+      Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
     if (directory / "paper.json").exists():
         raise UserError(f"workdir {directory} holds a paper, which is no study; choose another with --workdir=DIR")
-    study = _Study(checked, arms.arms_of(checked), directory, console)
+    study = _Study(checked, arms.arms_of(checked), directory, console, share)
     results.check_claims(checked, study.arms)
     if not study.finished():
         study.divide()  # refuses what does not fit before there is anything to leave behind
         study.check_references()
-    with workdir.lock(directory):
+    with workdir.lock(directory, not share.alone):
         if study.finished() and not retry:  # perhaps by another process, meanwhile
             workdir.check_same(directory, study.keys)
             results.describe(directory, checked, study.arms)
         else:
             study.complete(retry)
-        found = results.write(directory, console)
+        with workdir.turn(directory):
+            whole = study.all_trained()
+            found = results.write(directory, console if whole else Console(quiet=True))
+            if not whole:
+                study.say_what_is_missing()
     if failures := found.study.failures:
         first, more = failures[0], f" (and {len(failures) - 1} more, in failures.json)" if len(failures) > 1 else ""
         share = f"{len(failures)} of {found.study.facts['groups']} groups"
@@ -103,8 +116,16 @@ def check(checked: config.Experiment, directory: Path, console: Console) -> None
 class _Study:
     """One process's work on a study."""
 
-    def __init__(self, checked: config.Experiment, study_arms: Sequence[Arm], directory: Path, console: Console):
+    def __init__(
+        self,
+        checked: config.Experiment,
+        study_arms: Sequence[Arm],
+        directory: Path,
+        console: Console,
+        share: Share = ALONE,
+    ):
         self.checked, self.arms, self.directory, self.console = checked, study_arms, directory, console
+        self.share, self.watch = share, leases.Watch()
         flat = config.flatten(checked)
         self.keys = {k: v for k, v in flat.items() if k not in NOT_IN_A_RUN and not k.startswith("paper.")}
         self.workshop = Workshop(checked, load)
@@ -114,17 +135,34 @@ class _Study:
 
     def finished(self) -> bool:
         """Whether there is nothing left to do but to write; then neither the data nor a device is needed."""
-        there = self.standing.refresh()
-        if not self.wanted <= {key for place in there.places if place.trained for key in place.runs}:
+        if not self.all_trained():
             return False
         if self._untimed() or references.due(self.directory, self.checked, self.arms[0]):
             return False
         return not self._untested() and not self._outcomes_due() and not self._refit_due()
 
+    def all_trained(self) -> bool:
+        """Whether every run of the study is at its end."""
+        there = self.standing.refresh()
+        return self.wanted <= {key for place in there.places if place.trained for key in place.runs}
+
+    @functools.cached_property
+    def own(self) -> set[groups.RunKey] | None:
+        """The runs of this process's shard; None where there are no shards."""
+        return groups.of_shard(self.share.shard, self.workshop, self.arms) if self.share.shard else None
+
+    def say_what_is_missing(self) -> None:
+        """What of the study is there, where it is not all."""
+        trained = {key for place in self.standing.places if place.trained for key in place.runs} & self.wanted
+        self._say(
+            f"{len(trained)} of {len(self.wanted)} runs are trained; tables and page are of those "
+            "(python -m fmnist_jax.report joins the workdirs of shards)"
+        )
+
     def divide(self) -> list:
         """The groups that are still to be made."""
         there = self.standing.refresh()
-        return groups.divide(self.workshop, self.arms, there.runs, there.limits)
+        return groups.divide(self.workshop, self.arms, there.runs, there.limits, self.own)
 
     def check_references(self) -> None:
         """Refuses more images for them than there are, or than memory holds."""
@@ -132,10 +170,23 @@ class _Study:
 
     def complete(self, retry: bool) -> None:
         """Trains every group; then, with nothing left to train, tests; then times arms alone and fits references."""
-        workdir.claim(self.directory, self.keys, self.workshop.fingerprints())
+        with workdir.turn(self.directory):
+            self._begin(retry)
+        self._train_all()
+        with workdir.turn(self.directory):
+            left = self.standing.refresh().waiting or self.wanted - self.standing.runs
+            if self.share.alone or not left:
+                self._conclude()
+            elif self.checked.evaluation.test == "all":
+                self._test_all()  # what is there; whoever concludes may not have its weights
+
+    def _begin(self, retry: bool) -> None:
+        """Makes the groups that are not there."""
+        workdir.claim(self.directory, self.keys, self.workshop.fingerprints(), not self.share.alone)
         self.standing = places.Standing(self.directory, self.wanted)  # groups of a corrected config are gone
         new = self.divide()
-        writers.write_json(self.directory / "environment.json", workdir.environment())
+        for change in workdir.keep_environment(self.directory):
+            self._say(f"not as before: {change}")
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()
         for part in new:
@@ -145,11 +196,11 @@ class _Study:
                 (place.directory / "failed.json").unlink(missing_ok=True)
             timing.forget_failures(self.directory)
             references.forget_failures(self.directory)
-        self._train_all()
+
+    def _conclude(self) -> None:
+        """What is left when all is trained."""
         if (failed := [p for p in self.standing.places if p.failure]) and self._choosing():
-            self.console.print(
-                f"{len(failed)} groups failed: no arm is chosen, refitted or tested before --retry", highlight=False
-            )
+            self._say(f"{len(failed)} groups failed: no arm is chosen, refitted or tested before --retry")
             return
         self._refit()
         self._test_all()
@@ -165,42 +216,74 @@ class _Study:
             self.console.print("[bold]SYNTHETIC DATA[/bold]: drawn garments, not a real data set")
         if self.checked.population.stream == "auto":
             for words in self.workshop.streamed(arm.experiment.dataset for arm in self.arms):
-                self.console.print(words, highlight=False, soft_wrap=True)
+                self._say(words)
         source = self.arms[0].experiment.dataset
         dataset, split = self.workshop.dataset(source), self.workshop.split(source)
         sizes = {"train_size": int(split.train_size.min()), "validation_size": int(split.validation_size.min())}
         writers.write_json(self.directory / "dataset.json", {"class_names": dataset.class_names, **sizes})
+
+    def _say(self, text: str) -> None:
+        terminal.say(self.console, text)
 
     def _live(self) -> terminal.Live:
         return terminal.Live(self.console, self.directory.name, [arm.name for arm in self.arms])
 
     def _train_all(self) -> None:
         with self._live() as live:
-            while waiting := carry.in_turn(self.standing.refresh().waiting, self.checked):
+            while waiting := carry.in_turn(self._waiting(), self.checked):
                 for place in self.standing.places:
                     if place.trained:
                         live.called(self._called(place))
                         live.add_finished(place.name, functools.partial(_results, place))
-                there = len(self.standing.places)
-                live.of_study(there - len(waiting), there, *self.standing.shares(waiting))
-                live.called(self._called(waiting[0]))
-                self._train(waiting[0], live)
+                if self.share.alone:
+                    self._follow(waiting[0], waiting, live)
+                    self._train(waiting[0], live)
+                elif taken := self._take(carry.ready(waiting, self.checked)):
+                    place, claim = taken
+                    with contextlib.closing(claim), contextlib.suppress(leases.Lost):
+                        self._follow(place, waiting, live)
+                        self._train(place, live, claim.check)
+                else:
+                    live.note(f"{self.directory.name}: other processes have the {len(waiting)} groups that are left")
+                    with listen():
+                        time.sleep(POLL_SECONDS)
+
+    def _waiting(self) -> list[Place]:
+        """The groups that this process may have to train."""
+        waiting = self.standing.refresh().waiting
+        return [place for place in waiting if self.own is None or place.runs[0] in self.own]
+
+    def _take(self, waiting: Sequence[Place]) -> tuple[Place, leases.Claim] | None:
+        """The first of these that nobody else has."""
+        for place in waiting:
+            if claim := self.watch.take(place.directory):
+                if not place.trained and not place.failure and place.most is None:  # nor was it done a moment ago
+                    return place, claim
+                claim.close()
+        return None
+
+    def _follow(self, place: Place, waiting: Sequence[Place], live: terminal.Live) -> None:
+        there = len(self.standing.places)
+        live.of_study(there - len(waiting), there, *self.standing.shares(place, waiting))
+        live.called(self._called(place))
 
     def _called(self, place: Place) -> dict[str, str]:
         """What an arm is called in the rows of a group -> what it is called now."""
         now = {arms.identity(arm.override): arm.name for arm in self.arms}
         return {arm["name"]: now.get(arms.identity(arms.override_of(arm))) for arm in place.contents["arms"]}
 
-    def _train(self, place: Place, live: terminal.Live) -> None:
+    def _train(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
         with _Attempt() as attempt:
             group = carry.prepared(place, place.build(self.workshop), self.standing.places, self.workshop)
-            session.train_group(group, self.workshop.dataset(group.source), place.directory, self.checked, live)
+            dataset = self.workshop.dataset(group.source)
+            session.train_group(group, dataset, place.directory, self.checked, live, still_ours)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
-            place.split()
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
-            for part in self.divide():
-                places.make(self.directory, *part)
+            with workdir.turn(self.directory):
+                place.split()
+                for part in self.divide():
+                    places.make(self.directory, *part)
         elif attempt.failure:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
@@ -235,9 +318,7 @@ class _Study:
         chosen = self._chosen()
         contents = self._refit_contents(chosen)
         place = refit.make_place(self.directory, contents)
-        self.console.print(
-            f"validation chose {chosen.name}: training it on all of the training set", highlight=False, soft_wrap=True
-        )
+        self._say(f"validation chose {chosen.name}: training it on all of the training set")
         if not place.trained:
             with _Attempt() as attempt, self._live() as live:
                 group = refit.group(self.workshop, chosen, contents)
@@ -267,7 +348,7 @@ class _Study:
             try:
                 self._test(place, runs)
             except testing.Outdated as gone:
-                self.console.print(f"{gone}: training goes on from an older one", highlight=False, soft_wrap=True)
+                self._say(f"{gone}: training goes on from an older one")
                 (place.directory / "done.json").unlink()
                 self._train_all()
                 self._test(place, runs)
@@ -331,16 +412,14 @@ class _Study:
             return
         bench = timing.Bench(self.directory, self.checked, self.workshop)
         untimed = self._untimed()  # perhaps more: none of another machine counts
-        with self._live() as live, Signals() as signals:
+        with self._live() as live, listen() as heard:
             for i, (arm, seed) in enumerate(untimed):
                 live.note(f"timing arms alone: {i}/{len(untimed)}")
-                with _Attempt() as attempt:
+                with heard.held(), _Attempt() as attempt:
                     bench.time(arm, seed)
                 if attempt.failure:
                     bench.note(arm, seed, float("nan"))
                     live.say(f"{arm.name}, seed {seed}: not timed: {attempt.failure['error']}")
-                if signals.received:
-                    raise session.Interrupted(signals.received)
 
     def _fit_references(self) -> None:
         """A fit that is interrupted is lost; those before it are kept."""
@@ -350,16 +429,14 @@ class _Study:
         bench = references.Bench(self.directory, self.checked, first, self.workshop)
         for i, (name, seed) in enumerate(due, 1):
             called = name.replace("_", " ") + ("" if seed is None else f", seed {seed}")
-            self.console.print(
-                f"reference {i}/{len(due)}: {called}, on {bench.images:,} images", highlight=False, soft_wrap=True
-            )
+            self._say(f"reference {i}/{len(due)}: {called}, on {bench.images:,} images")
             with _Attempt() as attempt:
                 bench.fit(name, seed)
             if attempt.failure:
                 error = attempt.failure["error"]
                 error = "out of memory; take fewer reference_images" if attempt.out_of_memory else error
                 bench.note(name, seed, error=error)
-                self.console.print(f"not fitted: {error}", markup=False, highlight=False, soft_wrap=True)
+                self._say(f"not fitted: {error}")
 
 
 def _results(place: Place) -> list[dict]:
@@ -377,7 +454,7 @@ class _Attempt:
         return self
 
     def __exit__(self, kind, error, trace) -> bool:
-        passed_on = (session.Interrupted, testing.Outdated, StorageError, OSError)
+        passed_on = (leases.Lost, testing.Outdated, StorageError, OSError)
         if not isinstance(error, Exception) or isinstance(error, passed_on):
             return False
         self.out_of_memory = _out_of_memory(error)

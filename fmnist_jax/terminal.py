@@ -9,6 +9,7 @@ import numpy as np
 from rich import box
 from rich.console import Console, Group
 from rich.live import Live as RichLive
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -111,7 +112,7 @@ class Live:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def note(self, line: str) -> None:
         """How far something is that is no training: a line in the place of the progress."""
@@ -170,16 +171,21 @@ class Live:
         return [(names[i], stats.mean_interval(values[index == i, 1]), float(epochs[i])) for i in order]
 
     def _table(self) -> Table:
-        table = Table(title=self.name, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(title=escape(self.name), title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("arm, best so far first", overflow="ellipsis", no_wrap=True)
         for heading in ("runs", f"{self._seen} accuracy, %", "95% interval", "epoch"):
             table.add_column(heading, justify="right", no_wrap=True)
         shown = self.means()
         for arm, at, epoch in shown:
-            table.add_row(arm, str(at.n), _percent(at.mean), _interval(at, _percent), f"{epoch:.1f}")
+            table.add_row(escape(arm), str(at.n), _percent(at.mean), _interval(at, _percent), f"{epoch:.1f}")
         if more := len({run[0] for run in self._latest}) - len(shown):
             table.caption = f"and {more} more"
         return table
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is, whatever is in it, to be cut by nobody."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

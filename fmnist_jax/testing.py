@@ -50,7 +50,7 @@ def measure_group(
     classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
     labels = dataset.test_labels.astype(classes)
     arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
-    np.savez_compressed(directory / "predictions.npz", **arrays)
+    writers.write_npz(directory / "predictions.npz", **arrays)
     results = [
         {**dataclasses.asdict(group.runs[run]), **{f"test_{name}": v[i] for name, v in finals.items()}}
         for i, run in enumerate(chosen)

@@ -1,4 +1,4 @@
-"""A study's directory: one process at a time, one config for ever."""
+"""A study's directory: one process at a time, or several that say so; one config for ever."""
 
 import contextlib
 import fcntl
@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fmnist_jax import writers
 from fmnist_jax.config import Experiment, flatten
 from fmnist_jax.errors import StorageError, UserError
 
+FINGERPRINT = "dataset.fingerprint"  # the key of config.json that no config has: data set -> hash of its content
 PACKAGES = (
     "fmnist-jax",
     "jax",
@@ -35,8 +37,8 @@ PACKAGES = (
 
 
 @contextlib.contextmanager
-def lock(workdir: Path):
-    """Holds the workdir; the kernel lets go of it when the process ends, however it ends.
+def lock(workdir: Path, shared: bool = False):
+    """Holds the workdir, or its share; the kernel lets go of it when the process ends, however it ends.
 
     Raises:
       UserError: another process has it, named; or it cannot be written.
@@ -48,7 +50,7 @@ def lock(workdir: Path):
         raise UserError(f"workdir {workdir}: {error.strerror.lower()}; choose another with --workdir=DIR") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise UserError(
@@ -56,31 +58,54 @@ def lock(workdir: Path):
             ) from None
         try:
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.write(f"process {os.getpid()} on {socket.gethostname()}{', which shares it' * shared}\n")
             file.flush()
         except OSError as error:
             raise StorageError(f"workdir {workdir}: {error.strerror.lower()}") from None
         yield
 
 
-def claim(workdir: Path, config: dict, fingerprints: dict[str, str]) -> None:
+_TURNS: set[Path] = set()  # that this process holds
+
+
+@contextlib.contextmanager
+def turn(workdir: Path):
+    """Waits for, and holds, what only one of the processes that share a workdir may do at a time; also within it."""
+    if workdir in _TURNS:
+        yield
+        return
+    with open(workdir / "turn", "a") as file:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.1)  # and not within flock, where no signal would be seen
+        _TURNS.add(workdir)
+        try:
+            yield
+        finally:
+            _TURNS.discard(workdir)
+
+
+def claim(workdir: Path, config: dict, fingerprints: dict[str, str], shared: bool = False) -> None:
     """Writes config.json (flat: dotted key -> value), or holds the one of a study that has begun against it.
 
     Before there is a checkpoint a config may be corrected; then the groups that were made of it go.
 
     Args:
       fingerprints: data set -> hash of its content; those of a study that is extended join those that are there.
+      shared: other processes may be at work on its groups; then a config is not corrected any more.
 
     Raises:
       UserError: the workdir holds results of another config; says which keys differ.
     """
-    path, key = workdir / "config.json", "dataset.fingerprint"
+    path, key = workdir / "config.json", FINGERPRINT
     there = writers.read_json(path) if path.exists() else {}
     known = there.get(key, {})
-    if begun(workdir):
-        shared = {name: value for name, value in known.items() if name in fingerprints}
+    if begun(workdir) or (shared and there):
+        common = {name: value for name, value in known.items() if name in fingerprints}
         own = {name: value for name, value in fingerprints.items() if name in known}
-        _compare(workdir, {**there, key: shared}, {**config, key: own})
+        _compare(workdir, {**there, key: common}, {**config, key: own})
         fingerprints = known | fingerprints
     elif _differing(there, config):
         shutil.rmtree(workdir / "groups", ignore_errors=True)
@@ -100,6 +125,19 @@ def check_same(workdir: Path, config: dict) -> None:
       UserError: they differ; says how.
     """
     _compare(workdir, writers.read_json(workdir / "config.json"), config)
+
+
+def check_joins(workdir: Path, other: Path) -> None:
+    """Holds the config of another workdir against this one's, and what both know of data sets.
+
+    Raises:
+      UserError: they differ; says how.
+    """
+    there, config = (writers.read_json(one / "config.json") for one in (workdir, other))
+    known, own = there.pop(FINGERPRINT, {}), config.pop(FINGERPRINT, {})
+    _compare(workdir, there, config)
+    if differ := [name for name in known.keys() & own.keys() if known[name] != own[name]]:
+        raise UserError(f"workdir {workdir} and {other} are of different images that are both called {differ[0]}")
 
 
 def _compare(workdir: Path, there: dict, config: dict) -> None:
@@ -127,6 +165,28 @@ def environment() -> dict:
         "git": _git("rev-parse", "HEAD") + (" (changed)" if _git("status", "--porcelain", "-uno") else ""),
         "command": _command(),
     }
+
+
+def keep_environment(workdir: Path) -> list[str]:
+    """Writes environment.json, and in it those before, where they differ; says what has changed, a line each.
+
+    The command and the revision may change from one session to the next; what results depend on should not.
+    """
+    path, now = workdir / "environment.json", environment()
+    before = writers.read_json(path) if path.exists() else now
+    earlier = before.pop("earlier", [])
+    if changed := _changed(before, now):
+        earlier = [*earlier, before]
+    writers.write_json(path, now | ({"earlier": earlier} if earlier else {}))
+    return changed
+
+
+def _changed(before: dict, now: dict) -> list[str]:
+    def flat(one: dict) -> dict:
+        return {key: one[key] for key in ("python", "devices", "machine", "xla_flags")} | one["packages"]
+
+    old, new = flat(before), flat(now)
+    return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]
 
 
 def _command() -> list[str]:

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,12 +21,12 @@ import pyarrow.parquet
 from fmnist_jax.errors import RunError
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes `path` whole or not at all: temporary file, fsync, rename."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -37,6 +39,26 @@ def write_atomically(path: Path, text: str) -> None:
 def write_json(path: Path, value) -> None:
     """`value` as indented JSON; NaN and infinities, which JSON lacks, become null."""
     write_atomically(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Arrays as a compressed .npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz that this package wrote.
+
+    Raises:
+      RunError: it is damaged, or not there.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise RunError(f"{path}: damaged; put it back, or remove {path.parent} to train its runs again") from None
 
 
 class RowWriter:
@@ -123,14 +145,14 @@ def _row(path: Path, line: bytes) -> dict:
 
 
 def _trim(path: Path, last_step: int) -> None:
+    """Into a new file: whoever still has the old one open, as one that slept and was taken over, adds nothing here."""
     kept = 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    content = path.read_bytes()
+    for line in content.splitlines(keepends=True):
         if not line.endswith(b"\n") or _row(path, line)["step"] > last_step:
             break
         kept += len(line)
-    with open(path, "r+b") as file:
-        file.truncate(kept)
-        os.fsync(file.fileno())
+    write_atomically(path, content[:kept])
 
 
 def _plain(value):

@@ -10,9 +10,23 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 jax.config.update("jax_num_cpu_devices", 2)
 
+from fmnist_jax import population  # noqa: E402
+
 ROOT = Path(__file__).parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
-LONGEST = ("test_main.py", "test_engine.py", "test_studies.py", "test_laws.py", "test_benchmarks.py", "test_paper.py")
+LONGEST = (
+    *("test_main.py", "test_laws.py", "test_benchmarks_more.py", "test_engine.py"),
+    *("test_streaming.py", "test_study.py", "test_studies.py", "test_benchmarks.py", "test_augment.py"),
+)
+# What is tested here is the machinery about the programs (what is trained, kept, chosen, timed and shown), or a formula
+# within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
+# whatever compares the bits of two of them, have them as a user has.
+COMPILED_QUICKLY = (
+    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py"),
+    *("test_models.py", "test_paper.py", "test_plan.py", "test_pooling.py", "test_profiling.py", "test_references.py"),
+    *("test_studies.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
+)
+QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # the same in the environment of another process
 
 
 def pytest_collection_modifyitems(items):
@@ -36,6 +50,16 @@ def _compilation_cache(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", str(place / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _optimisation(request):
+    """A file's programs, of its fixtures too, are all compiled in one way."""
+    quickly = request.path.name in COMPILED_QUICKLY
+    if quickly != jax.config.read("jax_disable_most_optimizations"):
+        population.forget_programs()
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", quickly)
 
 
 @pytest.fixture(autouse=True)

@@ -161,10 +161,25 @@ def test_pytorch_takes_our_step_and_then_gives_our_logits(name):
     np.testing.assert_allclose(theirs, logits, atol=1e-5)
 
 
-def test_resnet18_in_pytorch_takes_our_step():
+def resnet18():
     case = made({"family": "resnet18", "filters": (32, 64), "dense": (128,), "norm": ("batch",)}, optimizer=MOMENTUM)
     spec = dataclasses.replace(case.static.model, conv_method="lax")  # compiles in a fifth of the time
-    case = dataclasses.replace(case, static=dataclasses.replace(case.static, model=spec))
+    return dataclasses.replace(case, static=dataclasses.replace(case.static, model=spec))
+
+
+def test_resnet18_in_pytorch_has_our_layers():
+    case = resnet18()
+    ours = jax.eval_shape(train.make_train(case.static).init, jax.ShapeDtypeStruct((), "uint32"), case.hyper).params
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), ours)
+    theirs = [tuple(leaf.shape) for leaf in torch_nets.torch_net(case).parameters()]
+    assert [leaf.shape for leaf in resnet_tensors(zeros)] == theirs
+
+
+def test_resnet18_in_pytorch_takes_our_step(monkeypatch):
+    """As wide as the stem is at first, as the last layer takes it at last, and narrow between."""
+    for module in (models.spec, models.resnet, torch_nets):
+        monkeypatch.setattr(module, "RESNET18_STAGES", ((64, 1), (8, 2), (8, 2), (512, 2)))
+    case = resnet18()
     before, after = our_step(case)
     eager = torch_rival.TorchRun(case, Choice())
     for mine, theirs in zip(resnet_tensors(before.params), eager.net.parameters(), strict=True):

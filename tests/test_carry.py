@@ -10,7 +10,14 @@ from rich.console import Console
 from fmnist_jax import carry, config, groups, places, session, study, sweep, testing
 from fmnist_jax.errors import RunError, UserError
 
-FIRST = {"folds": 3, "seeds": 2, "train__carry_over": True, "evaluation__test": "none", "metric": "validation_accuracy"}
+FIRST = {
+    "folds": 3,
+    "seeds": 2,
+    "train__carry_over": True,
+    "evaluation__test": "none",
+    "metric": "validation_accuracy",
+    "population__devices": 1,
+}
 
 
 def asked(**changes):

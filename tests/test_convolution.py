@@ -1,5 +1,6 @@
 """Convolutions against XLA's own in float64, torch where it is installed, and numbers worked by hand."""
 
+import functools
 import itertools
 import re
 
@@ -26,22 +27,31 @@ def test_convolution_and_its_gradients_equal_xlas_in_float64(
     monkeypatch.setattr(
         convolution, "BLOCK_BYTES", 2 * pixels * max(kernel**2 * 16, features) * 4
     )  # two images a block
-    images = RNG.normal(size=(6, 9, 8, 16)).astype(np.float32)
-    weights = RNG.normal(size=(kernel, kernel, 16, features)).astype(np.float32)
+    drawn, wanted = by_xla((6, 9, 8, 16), (kernel, kernel, 16, features), stride, padding)
+    found = convolved(*drawn, stride, padding, method)
+    assert found[0].shape[1] == convolution.conv_size(9, kernel, stride, padding)
+    for got, want in zip(found, wanted, strict=True):
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
-    def loss(images, weights, method):
+
+def convolved(images, weights, stride, padding, method):
+    """What the convolution gives, and the gradients of the sum of its sines by images and by weights."""
+
+    def loss(images, weights):
         out = convolution.conv(images, weights, stride=stride, padding=padding, method=method)
         return jnp.sum(jnp.sin(out)), out
 
-    grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
-    (_, ours), (d_images, d_weights) = grad(images, weights, method)
+    (_, out), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(images, weights)
+    return jax.tree.map(np.asarray, (out, *grads))
+
+
+@functools.cache
+def by_xla(images, weights, stride, padding):
+    """(images, weights) of these shapes, and what XLA's own convolution makes of them in float64."""
+    drawn = [RNG.normal(size=shape).astype(np.float32) for shape in (images, weights)]
     with jax.enable_x64(True):
-        wide = grad(jnp.asarray(images, jnp.float64), jnp.asarray(weights, jnp.float64), "lax")
-        (_, theirs), (d_images64, d_weights64) = jax.tree.map(np.asarray, wide)
-    assert ours.shape == theirs.shape
-    assert ours.shape[1] == convolution.conv_size(9, kernel, stride, padding)
-    for got, want in ((ours, theirs), (d_images, d_images64), (d_weights, d_weights64)):
-        assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+        return drawn, convolved(*(jnp.asarray(one, jnp.float64) for one in drawn), stride, padding, "lax")
 
 
 SMALL_MAPS = ((1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (4, 3, 1, 1), (4, 3, 2, 1), (2, 5, 1, 2), (1, 7, 2, 3))
@@ -52,17 +62,9 @@ SMALL_MAPS = ((1, 3, 1, 1), (2, 3, 1, 1), (2, 3, 2, 1), (4, 3, 1, 1), (4, 3, 2, 
 def test_a_map_of_which_patches_are_mostly_padding_is_convolved_without_it(
     size, kernel, stride, padding, method, monkeypatch
 ):
-    images = RNG.normal(size=(6, size, size, 20)).astype(np.float32)
-    weights = RNG.normal(size=(kernel, kernel, 20, 24)).astype(np.float32)
-
-    def loss(images, weights, method):
-        return jnp.sum(jnp.sin(convolution.conv(images, weights, stride=stride, padding=padding, method=method)))
-
-    grad = jax.value_and_grad(loss, argnums=(0, 1))
+    drawn, wanted = by_xla((6, size, size, 20), (kernel, kernel, 20, 24), stride, padding)
     monkeypatch.delattr(convolution, "patches")
-    with jax.enable_x64(True):
-        wide = jax.tree.map(np.asarray, grad(*(jnp.asarray(a, jnp.float64) for a in (images, weights)), "lax"))
-    for got, want in zip(jax.tree.leaves(grad(images, weights, method)), jax.tree.leaves(wide), strict=True):
+    for got, want in zip(convolved(*drawn, stride, padding, method), wanted, strict=True):
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
@@ -122,7 +124,7 @@ def test_what_follows_a_convolution_is_the_same_block_by_block(then, features, m
         out = convolution.conv(images, weights, bias, slope, stride=1, padding="same", method=method, then=then)
         return jnp.sum(jnp.sin(out))
 
-    by_all = jax.grad(loss, argnums=(0, 1, 2, 3))
+    by_all = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)), static_argnums=4)
     with jax.enable_x64(True):
         wide = by_all(*(jnp.asarray(a, jnp.float64) for a in (images, weights, bias, 0.1)), "lax")
         wanted = jax.tree.map(np.asarray, wide)

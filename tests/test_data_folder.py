@@ -276,3 +276,16 @@ def test_real_fruits(tmp_path):
     np.testing.assert_array_equal(dataset.train_labels, np.repeat([0, 1, 2], 4))
     # Fruits-360 is cut out on white.
     assert (dataset.train_images[:, 0, 0] > 240).all()
+
+
+def test_no_program_is_started_for_what_calls_itself_an_image(tmp_path, monkeypatch):
+    """Pillow would have Ghostscript draw an EPS, whatever its file is called."""
+    ghostscript = tmp_path / "bin" / "gs"
+    ghostscript.parent.mkdir()
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(ghostscript.parent), prepend=os.pathsep)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(UserError, match="x.png: cannot be read as an image"):
+        images.decode(eps, "x.png", 3)
+    assert not (tmp_path / "started").exists()

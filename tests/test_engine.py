@@ -55,7 +55,12 @@ def numbers_of(c, directory):
 
 def mapped(**changes):
     """Two seeds, mapped: their bits depend on no company."""
-    return mlp(population__mode="map", seeds=2, **changes)
+    return mlp(**{"population__mode": "map", "seeds": 2, **changes})
+
+
+def apart(**changes):
+    """The same on one device, for what has programs of its own: they are compiled for every device."""
+    return mapped(**{"population__devices": 1, **changes})
 
 
 def seeds(n):
@@ -203,7 +208,7 @@ def _counted(calls):
 
 
 def test_folds_are_an_axis(tmp_path):
-    found, _ = go(mapped(folds=3, sweep=WIDTHS), tmp_path)
+    found, _ = go(apart(folds=3, sweep=WIDTHS), tmp_path)
     assert found.table.groupby("arm").size().tolist() == [6, 6]
     assert sorted(found.table["fold"].unique()) == [0, 1, 2]
     assert found.study.validation_size == 80
@@ -212,7 +217,7 @@ def test_folds_are_an_axis(tmp_path):
 
 
 def test_the_chosen_arm_is_trained_on_everything_and_tested(tmp_path):
-    c = mapped(folds=2, sweep=WIDTHS, metric="validation_accuracy", evaluation__test="chosen")
+    c = apart(folds=3, sweep=WIDTHS, metric="validation_accuracy", evaluation__test="chosen")
     c.selection.refit = True
     found, shown = go(c, tmp_path)
     chosen = found.study.facts["refit"]["arm"]
@@ -230,7 +235,7 @@ def test_the_chosen_arm_is_trained_on_everything_and_tested(tmp_path):
 
 
 def test_the_refit_lasts_as_long_as_the_chosen_epochs_by_median(tmp_path):
-    c = mapped(metric="validation_accuracy", optimizer__learning_rate=0.1, train__duration="6 epochs")
+    c = apart(metric="validation_accuracy", optimizer__learning_rate=0.1, train__duration="6 epochs")
     c.selection.refit, c.selection.weights = True, "best"
     found, _ = go(c, tmp_path)
     assert found.table["epoch"].median() < 6
@@ -239,7 +244,7 @@ def test_the_refit_lasts_as_long_as_the_chosen_epochs_by_median(tmp_path):
 
 
 def test_a_stopped_run_has_no_rows_after_it_stopped_and_its_group_ends(tmp_path):
-    c = mapped(sweep=sweep.product({"optimizer.learning_rate": (1e-30, 1e-3)}), train__duration="12 epochs")
+    c = apart(sweep=sweep.product({"optimizer.learning_rate": (1e-30, 1e-3)}), train__duration="12 epochs")
     c.selection.patience = 2
     found, _ = go(c, tmp_path)
     stopped = found.table.set_index("arm")["stopped_at"].filter(like="1e-30")
@@ -247,14 +252,14 @@ def test_a_stopped_run_has_no_rows_after_it_stopped_and_its_group_ends(tmp_path)
     rows = found.curves
     assert rows[rows["arm"].str.contains("1e-30")]["step"].max() == 39
     assert rows[rows["arm"] == "learning_rate=0.001"]["step"].max() > 39
-    c = mapped(optimizer__learning_rate=1e-30, train__duration="100000 epochs")
+    c = apart(optimizer__learning_rate=1e-30, train__duration="100000 epochs")
     c.selection.patience = 2
     found, _ = go(c, tmp_path / "all")
     assert found.table["step"].tolist() == [39, 39]
 
 
 def test_with_the_best_weights_results_are_of_the_best_epoch(tmp_path):
-    c = mapped(optimizer__learning_rate=0.1, train__duration="8 epochs", evaluation__test_curves=True)
+    c = apart(optimizer__learning_rate=0.1, train__duration="8 epochs", evaluation__test_curves=True)
     c.selection.weights, c.selection.monitor = "best", "validation_accuracy"
     found, _ = go(c, tmp_path)
     for run in found.table.to_dict("records"):
@@ -368,7 +373,7 @@ def test_groups_are_divided_under_the_lock(tmp_path, monkeypatch):
     """Another process finishes the study between the first look and the lock: nothing is trained twice."""
     real = workdir.lock
 
-    def lock(directory):
+    def lock(directory, shared=False):
         monkeypatch.setattr(workdir, "lock", real)
         go(mapped(sweep=WIDTHS), tmp_path)
         return real(directory)
@@ -391,11 +396,11 @@ def test_the_test_set_is_read_with_the_last_weights_or_not_at_all(tmp_path):
 
 
 def test_numbers_of_layers_may_differ_between_arms(tmp_path):
-    found, shown = go(mapped(sweep=sweep.product({"model.dense": ((5,), (5, 3), ())})), tmp_path)
+    found, shown = go(apart(sweep=sweep.product({"model.dense": ((6,), (6, 3), ())}), seeds=1), tmp_path)
     (factor,) = found.study.factors
-    assert list(factor.values) == [5, "5, 3", "none"]
-    assert set(pd.read_csv(tmp_path / "results.csv")["model.dense"]) == {"5", "5, 3", "none"}
-    assert "5, 3" in shown
+    assert list(factor.values) == [6, "6, 3", "none"]
+    assert set(pd.read_csv(tmp_path / "results.csv")["model.dense"]) == {"6", "6, 3", "none"}
+    assert "6, 3" in shown
 
 
 def test_what_a_kill_left_unwritten_is_written_by_the_same_command(tmp_path):
@@ -415,7 +420,7 @@ def test_what_a_kill_left_unwritten_is_written_by_the_same_command(tmp_path):
 
 def refitted(**changes):
     """The study of two widths, whose chosen arm is trained on everything."""
-    c = mapped(sweep=WIDTHS, **changes)
+    c = apart(sweep=WIDTHS, **changes)
     c.selection.refit = True
     return c
 
@@ -430,7 +435,7 @@ def test_a_refit_of_another_arm_or_of_other_seeds_is_not_shown_as_this_ones(tmp_
     c = refitted()
     c.sweep = tuple(o for o in WIDTHS if f"dense={o['model.dense'][0]}" == other)
     assert go(c, tmp_path)[0].study.facts["refit"]["arm"] == "base"
-    assert "refit" not in go(mapped(sweep=WIDTHS), tmp_path)[0].study.facts
+    assert "refit" not in go(apart(sweep=WIDTHS), tmp_path)[0].study.facts
 
 
 def test_a_kill_while_an_old_refit_goes_leaves_nothing_half(tmp_path, monkeypatch):
@@ -502,8 +507,8 @@ def test_a_config_that_is_corrected_before_the_first_checkpoint_gets_new_groups(
 
 def test_two_data_sets_in_a_sweep(tmp_path):
     sets = sweep.product({"dataset.name": ("synthetic:240", "synthetic:300")})
-    go(mapped(sweep=sets[:1]), tmp_path)
-    found, _ = go(mapped(sweep=sets), tmp_path)  # extended by another
+    go(apart(sweep=sets[:1]), tmp_path)
+    found, _ = go(apart(sweep=sets), tmp_path)  # extended by another
     assert found.study.synthetic
     assert len(found.table) == 4
     a, b = found.study.arms
@@ -512,7 +517,7 @@ def test_two_data_sets_in_a_sweep(tmp_path):
 
 
 def test_images_a_second_count_the_steps_that_were_made(tmp_path):
-    c = mapped(optimizer__learning_rate=1e-30, train__duration="100000 epochs")
+    c = apart(optimizer__learning_rate=1e-30, train__duration="100000 epochs")
     c.selection.patience = 2
     go(c, tmp_path)
     timing = json.loads((tmp_path / "groups/0/sessions/0.json").read_text())

@@ -181,10 +181,10 @@ KITCHEN_SINKS = (
 
 def test_law_4_the_padding_of_vmapped_runs_costs_no_result():
     """Three runs on two devices, two a device: the fourth is padding, and nobody sees it."""
-    pop, inputs = build(tiny(**SGD), devices=2, mode="vmap")
+    pop, inputs = build(mlp(**SGD), devices=2, mode="vmap")
     spread = trained(pop, inputs, 1)
     assert pop.width == 2
-    together = trained(*build(tiny(**SGD), mode="vmap"), 1)
+    together = trained(*build(mlp(**SGD), mode="vmap"), 1)
     assert spread.step.shape == (3,)
     for a, b in zip(jax.tree.leaves(spread.params), jax.tree.leaves(together.params), strict=True):
         assert np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
@@ -293,7 +293,7 @@ def test_law_8_every_config_builds_and_says_what_it_is(path):
 
 LEAVES = (
     *("errors", "fields", "signals", "activations", "pooling", "convolution", "init", "layers", "losses", "metrics"),
-    *("schedules", "optim", "augment", "stats", "streaming", "sweep", "tidy"),
+    *("schedules", "optim", "augment", "share", "stats", "streaming", "sweep", "tidy"),
 )
 MAY_IMPORT = {
     **{leaf: {"errors"} for leaf in LEAVES},
@@ -311,6 +311,9 @@ MAY_IMPORT = {
     "sharding": {"data", "errors"},
     "terminal": {"stats"},
     "writers": {"errors"},
+    "leases": {"errors"},
+    "activities": {"places", "writers"},
+    "merge": {"errors", "places", "workdir", "writers"},
     "weights": {"errors"},
     "whitening": {"programs"},
     "checkpoint": {"errors", "writers"},
@@ -337,7 +340,7 @@ MAY_IMPORT = {
     "claims": {"stats", "tidy"},
     "analysis": {"claims", "stats", "tidy"},
     "exhibits": {"analysis", "claims", "stats", "tidy"},
-    "report": {"analysis", "claims", "errors", "exhibits", "paper", "reading", "tidy", "writers"},
+    "report": {"analysis", "claims", "errors", "exhibits", "merge", "paper", "reading", "tidy", "writers"},
 }
 
 

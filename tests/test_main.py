@@ -1,6 +1,7 @@
 """The command as a user types it: exit status, one line an error, kills and signals."""
 
 import functools
+import json
 import os
 import random
 import signal
@@ -13,7 +14,6 @@ import kills
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BOTH = pytest.mark.parametrize("part", ["mapped", "vmapped"])
 
 
 def main(*arguments):
@@ -23,32 +23,72 @@ def main(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "error: --config: missing; try --config=configs/cnn.py"),
-        (["--config=configs/nn.py"], "error: --config=configs/nn.py: no such file; there are configs/acosta.py"),
-        (["--config=configs/cnn.py", "--config.seeds=two"], "error: seeds='two': must be a whole number, such as 1"),
-        (["--config=configs/cnn.py", "--config.model.filtres=4,"], "did you mean model.filters?"),
-        (["--config=configs/cnn.py", "--config.optimizer.lr=1"], "optimizer.lr: no such key; there are optimizer.name"),
-        (["--config=configs/cnn.py", "--config.optimizer.name=adm"], "did you mean 'adam'?"),
-        (["--config=configs/cnn.py", "--config.train.duration=0 epochs"], "must be more than zero"),
-        (["--config=tests/broken_config.py"], "error: --config: TypeError: "),
-        (["--config=configs/report234591.py:four_conv"], "no part 'four_conv'; there are architecture, rate"),
-        (["--config=configs/synthetic.py", "--config.platform=tpu"], "platform='tpu': JAX finds no such device here"),
-    ],
-)
-def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path):
-    status, shown, error = main(*arguments, *([f"--workdir={tmp_path / 'w'}"] if arguments else []))
+REFUSED = {
+    "error: --config: missing; try --config=configs/cnn.py": [],
+    "error: --config=configs/nn.py: no such file; there are configs/acosta.py": ["--config=configs/nn.py"],
+    "error: seeds='two': must be a whole number, such as 1": ["--config=configs/cnn.py", "--config.seeds=two"],
+    "did you mean model.filters?": ["--config=configs/cnn.py", "--config.model.filtres=4,"],
+    "optimizer.lr: no such key; there are optimizer.name": ["--config=configs/cnn.py", "--config.optimizer.lr=1"],
+    "did you mean 'adam'?": ["--config=configs/cnn.py", "--config.optimizer.name=adm"],
+    "must be more than zero": ["--config=configs/cnn.py", "--config.train.duration=0 epochs"],
+    "error: --config: TypeError: ": ["--config=tests/broken_config.py"],
+    "no part 'four_conv'; there are architecture, rate": ["--config=configs/report234591.py:four_conv"],
+    "platform='tpu': JAX finds no such device here": ["--config=configs/synthetic.py", "--config.platform=tpu"],
+}
+VERBOSE = ["--config=configs/cnn.py", "--config.seeds=0", "--verbose"]
+FORKS = """
+import json, os, sys
+
+from fmnist_jax import main
+
+folder, commands = sys.argv[1], json.loads(sys.argv[2])
+for i, command in enumerate(commands):
+    if not os.fork():
+        for descriptor, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{folder}/{i}.{name}", os.O_CREAT | os.O_WRONLY), descriptor)
+        sys.argv, status = ["main.py", *command], 0
+        try:
+            main.run()
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
+        os._exit(status)  # not through the end of the interpreter, which takes longer than all before
+    with open(f"{folder}/{i}.status", "w") as file:
+        print(os.waitstatus_to_exitcode(os.wait()[1]), file=file)
+"""
+
+
+@pytest.fixture(scope="module")
+def forked(tmp_path_factory):
+    """(exit status, stdout, stderr, workdir) of each of those commands: one process imports the package for all."""
+    folder = tmp_path_factory.mktemp("forked")
+    asked = [*REFUSED.values(), VERBOSE]
+    places = [folder / f"w{i}" for i in range(len(asked))]
+    commands = [[*one, f"--workdir={place}"] if one else one for one, place in zip(asked, places, strict=True)]
+    arguments = [sys.executable, "-c", FORKS, str(folder), json.dumps(commands)]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+    def of(command):
+        i = asked.index(command)
+        status, shown, error = ((folder / f"{i}.{name}").read_text() for name in ("status", "out", "err"))
+        return int(status), shown, error, places[i]
+
+    return of
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_bad_input_is_one_line_and_status_2(forked, message):
+    status, shown, error, place = forked(REFUSED[message])
     assert status == 2
     assert message in error
     assert error.count("\n") == 1
     assert shown == ""
-    assert not (tmp_path / "w").exists()
+    assert not place.exists()
 
 
-def test_verbose_shows_the_traceback(tmp_path):
-    status, _, error = main("--config=configs/cnn.py", "--config.seeds=0", "--verbose", f"--workdir={tmp_path}")
+def test_verbose_shows_the_traceback(forked):
+    status, _, error, _ = forked(VERBOSE)
     assert status == 2
     assert "Traceback" in error
     assert "seeds=0: must be at least 1" in error
@@ -70,7 +110,13 @@ def whole(tmp_path_factory):
     return of
 
 
-@BOTH
+def programs():
+    """The names of the compiled programs that are kept."""
+    place = Path(os.environ["XDG_CACHE_HOME"]) / "fmnist_jax" / "xla"
+    return {path.name for path in place.iterdir() if not path.name.endswith("-atime")}
+
+
+@pytest.mark.parametrize("part", ["mapped", "vmapped"])
 def test_law_2_killed_and_resumed_has_the_bits_of_an_unkilled_run(whole, part, tmp_path):
     """One random moment a mode here; `python tests/kills.py --kills 20` for more."""
     wanted, seconds = whole(part)
@@ -83,7 +129,10 @@ def test_law_2_killed_and_resumed_has_the_bits_of_an_unkilled_run(whole, part, t
     ("part", "signum", "status"), [("mapped", signal.SIGTERM, 143), ("vmapped", signal.SIGINT, 130)]
 )
 def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, part, signum, status):
+    """And finds every program in the cache, which `whole` has filled: a second start and a third compile nothing."""
     wanted, _ = whole(part)
+    compiled = programs()
+    assert compiled
     process = subprocess.Popen(
         kills.command(tmp_path, part), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -97,6 +146,7 @@ def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, pa
     assert kills.run(tmp_path, part)
     got = kills.outcome(tmp_path)
     assert [k for k in wanted if got[k] != wanted[k]] == []
+    assert programs() == compiled
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
@@ -113,17 +163,6 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
     assert [k for k in wanted if got[k] != wanted[k]] == []
 
 
-@BOTH
-def test_a_second_start_finds_every_program_in_the_cache(whole, part, tmp_path):
-    """`whole` has filled the cache: a new workdir compiles nothing, so no program is added."""
-    whole(part)
-    programs = Path(os.environ["XDG_CACHE_HOME"]) / "fmnist_jax" / "xla"
-    before = {p.name for p in programs.iterdir() if not p.name.endswith("-atime")}
-    assert before
-    assert kills.run(tmp_path, part)
-    assert {p.name for p in programs.iterdir() if not p.name.endswith("-atime")} == before
-
-
 def test_a_plan_of_the_command_trains_nothing(tmp_path):
     status, shown, error = main(config_flag(), "--plan", f"--workdir={tmp_path / 'w'}")
     assert (status, error) == (0, "")
@@ -138,3 +177,4 @@ def test_a_second_process_is_refused(tmp_path):
         status, _, error = main(config_flag(), f"--workdir={tmp_path}")
     assert status == 2
     assert f"in use by process {os.getpid()} on" in error
+    assert error.count("\n") == 1

@@ -26,7 +26,7 @@ def show(c, directory, place):
 
 def test_every_group_has_a_trace_and_its_longest_operations(tmp_path):
     widths = sweep.product({"model.dense": ((3,), (300,))})
-    shown = show(mlp(seeds=2, sweep=widths), tmp_path / "w", tmp_path / "p")
+    shown = show(mlp(seeds=2, sweep=widths, population__devices=1), tmp_path / "w", tmp_path / "p")
     assert not (tmp_path / "w").exists()
     for group in ("0", "1"):
         (trace,) = (tmp_path / "p" / group).rglob(profiling.TRACE)

@@ -161,29 +161,30 @@ TINY = {
     "evaluation.batch_size": 60,
     "evaluation.timed_steps": 0,
     "evaluation.activities": 0,
+    "population.devices": 1,
     "writers.tensorboard": False,
     "writers.page": False,
     "seeds": 2,
 }
-SMALL = {  # nets that compile in a moment, in place of the papers'
-    "model.filters": lambda v: tuple(2 for _ in v),
-    "model.dense": lambda v: tuple(4 for _ in v),
-}
+SMALL = {"model.filters": 2, "model.dense": 4}  # a layer: nets that compile in a moment, in place of the papers'
 
 
 def tiny(name, checked):
     """The paper with its parts on a tiny budget, in nets that compile in a moment; of a part's arms the first."""
+    whole = config.flatten(checked)
 
     def small(keys):
         kept = {k: v for k, v in keys.items() if k not in TINY and k not in ("references", "reference_images")}
-        return kept | {k: SMALL[k](v) for k, v in kept.items() if k in SMALL}
+        return kept | {k: (SMALL[k],) * len(v) for k, v in kept.items() if k in SMALL}
 
     def cut(override):
         folds = {"folds": 2} if "folds" in override else {}
         size = {"dataset.image_size": 64} if name == "blagg" else {}
-        conv = {} if override.get("model.family") == "mlp" else {"population.conv": "lax"}  # compiles soonest
+        convolves = override.get("model.family", whole["model.family"]) != "mlp"
+        conv = {"population.conv": "lax"} if convolves else {}  # compiles soonest
+        net = {k: whole[k] for k in SMALL if convolves or k != "model.filters"}
         return {
-            **small(override),
+            **small(net | override),
             **TINY,
             **folds,
             **size,

@@ -55,7 +55,7 @@ def test_tables_say_what_the_jsonl_says(done):
 
 
 def test_every_evaluation_is_in_one_json_file_where_asked_for(tmp_path):
-    c = mlp(seeds=1, folds=2, sweep=sweep.product({"optimizer.learning_rate": (1e-2, 1e30)}))
+    c = mlp(seeds=1, folds=2, population__devices=1, sweep=sweep.product({"optimizer.learning_rate": (1e-2, 1e30)}))
     run(c, tmp_path)
     assert not (tmp_path / "statistics.json").exists()
     c.writers.statistics = True  # also of a study that is done
@@ -155,13 +155,13 @@ def test_a_finished_study_is_shown_without_its_data(done, monkeypatch):
 def test_a_config_may_be_corrected_before_the_first_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(session, "train_group", lambda *_: (_ for _ in ()).throw(StorageError("disk full")))
     with pytest.raises(StorageError):
-        run(mlp(), tmp_path)
+        run(mlp(seeds=2), tmp_path)
     monkeypatch.undo()
-    assert run(mlp(seeds=2, train__batch_size=8), tmp_path)[0]["runs"] == 2
+    assert run(mlp(train__batch_size=8), tmp_path)[0]["runs"] == 3
 
 
 def test_a_run_that_breaks_in_its_last_update_has_diverged_too(tmp_path):
-    c = tiny(train__duration="1 steps", optimizer__learning_rate=1e30)
+    c = mlp(train__duration="1 steps", optimizer__learning_rate=1e30, population__devices=1)
     summary, _ = run(c, tmp_path)
     assert [row["diverged_at"] for row in summary["diverged"]] == [1, 1, 1]
 
@@ -237,7 +237,7 @@ def test_test_curves_are_there_when_asked_for(tmp_path):
 
 
 def test_without_a_validation_part(tmp_path):
-    summary, shown = run(mlp(dataset__validation_fraction=0.0), tmp_path / "w")
+    summary, shown = run(mlp(dataset__validation_fraction=0.0, population__devices=1), tmp_path / "w")
     assert "validation_accuracy" not in summary["arms"]["base"]
     assert "validation" not in shown.replace(str(tmp_path), "")
 
@@ -252,6 +252,6 @@ def test_runs_that_diverge_are_named_and_left_out(tmp_path):
 
 def test_real_data_learns(real_data, tmp_path):
     real = {"dataset__name": "fashion_mnist", "dataset__data_dir": str(real_data), "augment__ops": ()}
-    summary, _ = run(mlp(**real, train__batch_size=128, model__dense=(32,)), tmp_path)
+    summary, _ = run(mlp(**real, train__batch_size=128, model__dense=(32,), seeds=1), tmp_path)
     assert summary["arms"]["base"]["test_accuracy"]["mean"] > 0.80
     assert not summary["synthetic"]

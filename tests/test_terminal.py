@@ -52,3 +52,17 @@ def test_the_accuracy_so_far_says_where_it_is_measured():
     live.add([{**row, "validation_accuracy": 0.25}])
     assert live._line(terminal.Progress(1, 10, 10, 1, step=1)).endswith("best validation accuracy so far a 25.00%")
     assert live._table().columns[2].header == "validation accuracy, %"
+
+
+def test_names_are_shown_as_they_are():
+    """What in rich's markup would be a style, or an end without a beginning."""
+    name = "width=[3] [/b]"
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    live = terminal.Live(console, "a [red] study", [name, "other"])
+    live.add([{"arm": name, "seed": 0, "fold": 0, "epoch": 1.0, "validation_accuracy": 0.5, "diverged_at": None}])
+    console.print(live._table())
+    live.say("[/b]")
+    shown = console.file.getvalue()
+    assert name in shown
+    assert "a [red] study" in shown
+    assert shown.rstrip().endswith("[/b]")

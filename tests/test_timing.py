@@ -23,7 +23,7 @@ STEPS = 26  # two epochs of 216 images in batches of 16
 
 def timed(**changes):
     """Two widths, two seeds, timed by four steps each."""
-    return mlp(**{"seeds": 2, "sweep": WIDTHS, "evaluation__timed_steps": 4, **changes})
+    return mlp(**{"seeds": 2, "sweep": WIDTHS, "evaluation__timed_steps": 4, "population__devices": 1, **changes})
 
 
 def go(c, directory, **options):

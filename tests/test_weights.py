@@ -293,9 +293,12 @@ def test_zero_steps_of_an_arm_that_draws_its_weights_are_refused(small, tmp_path
         arms.arms_of(config.parse(c))
 
 
-@pytest.fixture(scope="module")
-def theirs():
-    """torchvision's ResNet-18 in torch, written out here, with weights and statistics that are nobody's default."""
+def of_torch(*stages, blocks=2):
+    """torchvision's ResNet-18 in torch, written out here, with weights and statistics that are nobody's default.
+
+    Or fewer and narrower `stages`, (filters, stride) each, of so many blocks.
+    """
+    stages = stages or ((64, 1), (128, 2), (256, 2), (512, 2))
     torch = pytest.importorskip("torch", reason="torch is not installed; pip install -r benchmarks/requirements.txt")
     nn = torch.nn
 
@@ -318,18 +321,21 @@ def theirs():
     class ResNet18(nn.Module):
         def __init__(self, classes):
             super().__init__()
-            self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-            self.bn1 = nn.BatchNorm2d(64)
+            channels = stages[0][0]
+            self.conv1 = nn.Conv2d(3, channels, 7, 2, 3, bias=False)
+            self.bn1 = nn.BatchNorm2d(channels)
             self.maxpool = nn.MaxPool2d(3, 2, 1)
-            self.layer1 = nn.Sequential(Block(64, 64, 1), Block(64, 64, 1))
-            self.layer2 = nn.Sequential(Block(64, 128, 2), Block(128, 128, 1))
-            self.layer3 = nn.Sequential(Block(128, 256, 2), Block(256, 256, 1))
-            self.layer4 = nn.Sequential(Block(256, 512, 2), Block(512, 512, 1))
-            self.fc = nn.Linear(512, classes)
+            for i, (filters, stride) in enumerate(stages, 1):
+                first = Block(channels, filters, stride)
+                rest = [Block(filters, filters, 1) for _ in range(blocks - 1)]
+                self.add_module(f"layer{i}", nn.Sequential(first, *rest))
+                channels = filters
+            self.fc = nn.Linear(channels, classes)
 
         def forward(self, x):
             x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
-            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            for i, _ in enumerate(stages, 1):
+                x = getattr(self, f"layer{i}")(x)
             return self.fc(x.mean((2, 3)))
 
     torch.manual_seed(0)
@@ -340,6 +346,11 @@ def theirs():
         elif "bn" in name and name.endswith(("bias", "running_mean")):
             value.normal_(0, 0.1)
     return net
+
+
+@pytest.fixture(scope="module")
+def theirs():
+    return of_torch()
 
 
 def pixels(size, n=8):
@@ -369,7 +380,8 @@ def test_outputs_are_torch_s(theirs, tmp_path, ending, size, method):
         np.testing.assert_allclose(logits, theirs.eval()(as_torch(pixels(size))), atol=1e-4)
 
 
-def test_training_outputs_and_gradients_are_torch_s(theirs, tmp_path):
+def test_training_outputs_and_gradients_are_torch_s(narrow, tmp_path):  # noqa: F811
+    theirs = of_torch((16, 1), (24, 2), blocks=1)
     import torch
 
     torch.save(theirs.state_dict(), tmp_path / "a.pt")
@@ -392,10 +404,10 @@ def test_training_outputs_and_gradients_are_torch_s(theirs, tmp_path):
     torch.nn.functional.cross_entropy(expected, torch.from_numpy(labels)).backward()
     np.testing.assert_allclose(logits, expected.detach(), atol=1e-3)
     np.testing.assert_allclose(updated["bn1"]["mean"], theirs.bn1.running_mean, atol=1e-5)
-    of_torch = dict(theirs.named_parameters())
+    parameters = dict(theirs.named_parameters())
     for keys, ours in jax.tree.flatten_with_path(grads)[0]:
         *path, leaf = (key.key for key in keys)
-        value = of_torch[".".join(path).replace("_", ".") + (".bias" if leaf == "bias" else ".weight")].grad.numpy()
+        value = parameters[".".join(path).replace("_", ".") + (".bias" if leaf == "bias" else ".weight")].grad.numpy()
         value = value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
         assert np.abs(ours - value).max() <= 1e-3 * np.abs(value).max() + 1e-7, (path, leaf)
 

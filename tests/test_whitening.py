@@ -17,6 +17,7 @@ WHITE = {
     "evaluation__test": "none",
     "metric": "validation_accuracy",
     "population__conv": "lax",  # compiles soonest
+    "population__devices": 1,
 }
 
 
@@ -130,7 +131,9 @@ def begun(checked, directory):
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"population__mode": "vmap", "population__stream": "always"}], ids=["map", "vmap"]
+    "more",
+    [{}, {"population__mode": "vmap", "population__stream": "always", "population__devices": 2}],
+    ids=["map", "vmap"],
 )
 def test_every_run_has_those_of_its_own_fold_and_keeps_them(tmp_path, more):
     decay = {"optimizer__name": "sgd", "optimizer__weight_decay": 0.1, "optimizer__average": 0.5}

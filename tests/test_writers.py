@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from fmnist_jax import writers
+from fmnist_jax.errors import RunError
 
 ROWS = [{"step": s, "seed": i, "loss": 0.5 * s} for s in (1, 2, 3) for i in (0, 1)]
 
@@ -52,3 +54,34 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         writers.write_json(target, {"a": 2})
     assert json.loads(target.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_arrays_come_back_and_a_torn_file_is_said_to_be_one(tmp_path):
+    path = tmp_path / "a.npz"
+    writers.write_npz(path, a=np.arange(3), b=np.eye(2))
+    found = writers.read_npz(path)
+    assert found["a"].tolist() == [0, 1, 2]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+    whole = path.read_bytes()
+    for cut in range(len(whole)):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(RunError, match=r"a\.npz: damaged; put it back"):
+            writers.read_npz(path)
+
+
+def test_no_array_is_unpickled(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.array([{}], dtype=object))
+    with pytest.raises(RunError, match="damaged"):
+        writers.read_npz(tmp_path / "a.npz")
+
+
+def test_who_has_the_old_file_open_adds_nothing_to_the_new_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    sleeper = writers.RowWriter(path, -1)
+    sleeper.write([{"step": 1}])
+    owner = writers.RowWriter(path, 1)
+    sleeper.write([{"step": 2}])
+    owner.write([{"step": 2}])
+    assert [row["step"] for row in writers.read_rows(path)] == [1, 2]
+    owner.close()
+    sleeper.close()

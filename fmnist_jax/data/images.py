@@ -20,6 +20,8 @@ from fmnist_jax.errors import UserError
 MAX_PIXELS = 64_000_000
 GREY_MODES = frozenset({"1", "L", "LA"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
+# Of Pillow's plugins these alone: others start programs, such as Ghostscript for an EPS, whatever the file is called.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _CHUNK = 1024
 
 Item = TypeVar("Item")
@@ -30,7 +32,7 @@ Result = TypeVar("Result")
 def _opened(source: Path | io.BytesIO, where: str) -> Iterator[Image.Image]:
     """Opens an image; whatever Pillow finds wrong, then or while its pixels are read, is a UserError."""
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if image.mode not in GREY_MODES | COLOUR_MODES:

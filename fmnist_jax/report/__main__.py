@@ -26,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m fmnist_jax.report", description=__doc__, allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--workdir", type=Path, help="a study's directory, or a paper's; it may still be running")
+    source.add_argument(
+        "--workdir",
+        help="a study's directory, or a paper's; it may still be running; or those of shards, A,B,C, joined in --out",
+    )
     source.add_argument("--csv", type=Path, help="a sweep run elsewhere: a row a run, the first row names the columns")
     parser.add_argument(
         "--out",
@@ -46,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(asked: argparse.Namespace) -> Path:
+    asked.workdir = _joined(asked) if asked.workdir else None
     study = _workdir(asked) if asked.workdir else _csv(asked)
     out = asked.out or asked.workdir or Path(f"{study.name}.html")
     directory, name = (out.parent, out.name) if out.suffix in (".html", ".htm") else (out, "report.html")
@@ -56,6 +60,19 @@ def _write(asked: argparse.Namespace) -> Path:
     if isinstance(study, tidy.Paper):
         return paper.write(_linked(study, asked.workdir, directory), directory, name)
     return page.write(analyse(study), directory, name)
+
+
+def _joined(asked: argparse.Namespace) -> Path:
+    """The workdir, or the one that those of shards are joined to."""
+    paths = [Path(asked.workdir)] if Path(asked.workdir).exists() else [Path(one) for one in asked.workdir.split(",")]
+    if len(paths) == 1:
+        return paths[0]
+    if not asked.out or asked.out.suffix in (".html", ".htm"):
+        raise UserError("--out: missing; name the directory that these workdirs are to be joined in")
+    from fmnist_jax import merge
+
+    merge.into(asked.out, paths)
+    return asked.out
 
 
 def _linked(paper: tidy.Paper, workdir: Path, directory: Path) -> tidy.Paper:
