@@ -178,7 +178,7 @@ def test_resnet18_in_pytorch_has_our_layers():
 def test_resnet18_in_pytorch_takes_our_step(monkeypatch):
     """As wide as the stem is at first, as the last layer takes it at last, and narrow between."""
     for module in (models.spec, models.resnet, torch_nets):
-        monkeypatch.setattr(module, "RESNET18_STAGES", ((64, 1), (8, 2), (8, 2), (512, 2)))
+        monkeypatch.setattr(module, "RESNET18_STAGES", ((64, 1), (16, 2), (8, 2), (512, 2)))
     case = resnet18()
     before, after = our_step(case)
     eager = torch_rival.TorchRun(case, Choice())

@@ -112,7 +112,7 @@ def resnet18(classes: int):
             self.relu = nn.ReLU(inplace=True)
             self.conv2, self.bn2 = conv(filters, filters, 3, 1), nn.BatchNorm2d(filters)
             self.downsample = None
-            if channels != filters:
+            if stride != 1 or channels != filters:
                 self.downsample = nn.Sequential(conv(channels, filters, 1, stride), nn.BatchNorm2d(filters))
 
         def forward(self, inputs):

@@ -50,7 +50,7 @@ class _BasicBlock(nn.Module):
         out = _Conv(self.filters, 3, self.stride, self.method, name="conv1")(inputs)
         out = jax.nn.relu(norm(name="bn1")(out))
         out = norm(name="bn2")(_Conv(self.filters, 3, 1, self.method, name="conv2")(out))
-        if inputs.shape[-1] != self.filters:
+        if self.stride != 1 or inputs.shape[-1] != self.filters:
             inputs = _Conv(self.filters, 1, self.stride, self.method, name="downsample_0")(inputs)
             inputs = norm(name="downsample_1")(inputs)
         return jax.nn.relu(out + inputs)

@@ -156,9 +156,10 @@ def _resnet18(image_shape: tuple[int, int, int]) -> Iterator[_Convolution]:
     shape = conv(stem.out, 3, 2, stem.out[-1]).out  # the pooling has the window of such a convolution
     for filters, stride in RESNET18_STAGES:
         for i in range(RESNET18_BLOCKS):
-            first = conv(shape, 3, 1 if i else stride, filters)
+            step = 1 if i else stride
+            first = conv(shape, 3, step, filters)
             yield first
             yield conv(first.out, 3, 1, filters)
-            if shape[-1] != filters:
-                yield conv(shape, 1, stride, filters)
+            if step != 1 or shape[-1] != filters:
+                yield conv(shape, 1, step, filters)
             shape = first.out
