@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import resource
 from pathlib import Path
 
 import jax
@@ -10,8 +11,9 @@ import numpy as np
 from fmnist_jax import experiment, models, train
 
 # A state that is read, the one that is written, the host's copy while a checkpoint of it is saved, and Orbax's own on
-# the way to the disk. Measured with benchmarks/scaling.py: what a study of 64 runs holds more than one of a single run.
+# the way to the disk. Measured with benchmarks/memory.py: what a study of 64 runs holds more than one of a single run.
 STATES = 6
+SAVED = 2  # of these, a checkpoint's: the host's copy, and Orbax's
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
@@ -23,9 +25,18 @@ SHARE = 0.6  # of the machine's memory; the rest is the libraries', the data's a
 
 def of_run(static: experiment.Static, hyper: experiment.Hyper) -> int:
     """Bytes of one run's states (weights, optimizer, kept weights) and of the indices of its images."""
+    return STATES * of_state(static, hyper) + INDICES * 4 * static.steps_per_epoch * static.batch_size
+
+
+def of_save(static: experiment.Static, hyper: experiment.Hyper) -> int:
+    """Bytes that saving a checkpoint adds, a run."""
+    return SAVED * of_state(static, hyper)
+
+
+def of_state(static: experiment.Static, hyper: experiment.Hyper) -> int:
+    """Bytes of one run's state."""
     state = jax.eval_shape(train.make_train(static).init, jax.ShapeDtypeStruct((), np.uint32), hyper)
-    states = STATES * sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return states + INDICES * 4 * static.steps_per_epoch * static.batch_size
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def of_step(static: experiment.Static) -> int:
@@ -89,6 +100,12 @@ def limit(gigabytes: float) -> int:
         return round(gigabytes * 1e9)
     stats = jax.local_devices()[0].memory_stats() or {}
     return int(SHARE * stats.get("bytes_limit", _machine()))
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now; 0 where the system does not say (it is no Linux)."""
+    pages = _read("/proc/self/statm").split()
+    return int(pages[1]) * resource.getpagesize() if pages else 0
 
 
 def _machine() -> int:
