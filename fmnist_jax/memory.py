@@ -1,6 +1,9 @@
 """How much memory a group and its images take, and how much there is: what cuts a group, and streams its images."""
 
+import contextlib
+import ctypes
 import dataclasses
+import gc
 import math
 import resource
 from pathlib import Path
@@ -13,7 +16,7 @@ from fmnist_jax import experiment, models, train
 # A state that is read, the one that is written, the host's copy while a checkpoint of it is saved, and Orbax's own on
 # the way to the disk. Measured with benchmarks/memory.py: what a study of 64 runs holds more than one of a single run.
 STATES = 6
-SAVED = 2  # of these, a checkpoint's: the host's copy, and Orbax's
+SAVED = 1  # of these, a checkpoint's that a trial does not hold
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
@@ -102,8 +105,11 @@ def limit(gigabytes: float) -> int:
     return int(SHARE * stats.get("bytes_limit", _machine()))
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds now; 0 where the system does not say (it is no Linux)."""
+def release() -> int:
+    """Gives back what is no longer used, and returns the bytes that are left; 0 where the system does not say."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # glibc keeps what was freed, until it is asked
+        ctypes.CDLL(None).malloc_trim(0)
     pages = _read("/proc/self/statm").split()
     return int(pages[1]) * resource.getpagesize() if pages else 0
 

@@ -33,7 +33,7 @@ from fmnist_jax.terminal import duration, say
 
 PER_STUDY_SECONDS = 8.0  # interpreter and imports before the first group, tables and page after the last
 PER_GROUP_SECONDS = 0.5  # its data to the devices, its last checkpoint, its test
-REPORT_BYTES = 260 * 10**6  # pandas and the page, at a study's end, when the groups' arrays are gone
+REPORT_BYTES = 400 * 10**6  # pandas and the page, at a study's end, when the groups' arrays are gone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.E
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # before a second one is beside it
     compiled = cold.compile_seconds
     del cold
-    stays = memory.resident() or peak
+    stays = memory.release() or peak
     population.forget_programs()  # what the study will do: trace, and find the program in the cache
     warm = trial.Trial(part, dataset, checked)
     step, look = warm.time_step(), warm.time_evaluation()

@@ -18,6 +18,7 @@ from fmnist_jax import (
     fields,
     groups,
     leases,
+    memory,
     outcomes,
     places,
     reading,
@@ -287,6 +288,7 @@ class _Study:
         elif attempt.failure:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
+        memory.release()
 
     def _so_far(self) -> tidy.Study:
         """The results of the groups that are trained, read anew when there are more: tens of thousands take seconds."""
@@ -371,6 +373,7 @@ class _Study:
                 group = place.build(self.workshop)
                 dataset = self.workshop.dataset(group.source)
                 testing.measure_group(group, runs, dataset, place.directory, self.checked, width)
+            memory.release()
             if not attempt.out_of_memory:
                 break
         place.fail(attempt.failure)
