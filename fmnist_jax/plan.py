@@ -33,7 +33,7 @@ from fmnist_jax.terminal import duration, say
 
 PER_STUDY_SECONDS = 8.0  # interpreter and imports before the first group, tables and page after the last
 PER_GROUP_SECONDS = 0.5  # its data to the devices, its last checkpoint, its test
-REPORT_BYTES = 400 * 10**6  # pandas and the page, at a study's end, when the groups' arrays are gone
+REPORT_BYTES = 370 * 10**6  # pandas and the page, at a study's end, when the groups' arrays are gone
 
 
 @dataclasses.dataclass(frozen=True)
