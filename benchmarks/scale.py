@@ -21,7 +21,7 @@ from fmnist_jax.sweep import product
 SEEDS, EVALUATIONS, GROUPS = 10, 20, 10
 
 
-def make_workdir(directory: Path, runs: int) -> None:
+def make_workdir(directory: Path, runs: int, groups: int = GROUPS) -> None:
     """A finished study of `runs` runs, as training leaves it, without having trained."""
     arms = runs // SEEDS
     checked = config.default()
@@ -42,7 +42,7 @@ def make_workdir(directory: Path, runs: int) -> None:
     results.describe(directory, checked, study_arms)
     writers.write_json(directory / "config.json", config.flatten(checked))
     rng = np.random.default_rng(0)
-    for number, chosen in enumerate(np.array_split(np.arange(len(study_arms)), GROUPS)):
+    for number, chosen in enumerate(np.array_split(np.arange(len(study_arms)), groups)):
         _make_group(directory / "groups" / str(number), [study_arms[i] for i in chosen], rng)
 
 

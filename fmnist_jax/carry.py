@@ -56,8 +56,8 @@ def prepared(place: Place, group: Group, places: Sequence[Place], workshop: Work
             f"(seed {missing[0].seed}); --retry trains both"
         )
 
-    def begin(state):
-        networks = _ends(before, of_run, workshop)
+    def begin(state, chosen):
+        networks = _ends([before[i] for i in chosen], of_run, workshop)
         return state._replace(params=networks[0], batch_stats=networks[1])
 
     return dataclasses.replace(group, begin=begin)

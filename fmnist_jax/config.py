@@ -226,6 +226,7 @@ class Experiment:
     folds: int = number(1, low=1)  # from 2 on: k-fold cross-validation; 1: one split by dataset.validation_fraction
     stratified: bool = True  # a fold, or the validation split, has the classes in the proportions of the whole
     claims: tuple = field((), fields.overrides)  # from fmnist_jax.claims; each gets a verdict
+    mesh: int = number(1, low=1)  # devices that share every batch of a run, where there are fewer runs than devices
     platform: str = choice("auto", ("auto", "cpu", "gpu", "tpu"))
 
 

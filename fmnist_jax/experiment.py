@@ -11,6 +11,8 @@ from fmnist_jax.errors import UserError
 from fmnist_jax.optim import OptimizerHyper
 from fmnist_jax.schedules import ScheduleHyper
 
+BATCH = "batch"  # the axis of a mesh
+
 
 class Hyper(NamedTuple):
     """What a new value of never recompiles: a pytree of float32 scalars and one int32 (dropout rates: one a layer)."""
@@ -55,6 +57,7 @@ class Static:
     average: bool = False  # the state carries a running average of the weights, which is what is measured
     monitor: str = ""  # "loss" | "accuracy", of the validation set; "" where nothing reads it
     weights: str = ""  # what every run starts from, as model.weights has it; the program is the same
+    mesh: int = 1  # devices over which a run's batches are spread
 
 
 def resolve(
@@ -71,6 +74,11 @@ def resolve(
             f"train.batch_size={batch_size}: larger than the training set of {train_size} images; "
             f"take {train_size} or less"
         )
+    for key, size in (("train.batch_size", batch_size), ("evaluation.batch_size", experiment.evaluation.batch_size)):
+        if size % experiment.mesh:
+            raise UserError(
+                f"mesh={experiment.mesh}: {key}={size} is no multiple of it; each device takes as much of it"
+            )
     try:
         augment.check(experiment.augment.ops, image_shape[-1])
     except ValueError as error:
@@ -113,6 +121,7 @@ def resolve(
         average=experiment.optimizer.average > 0,
         carry_over=experiment.train.carry_over,
         weights=experiment.model.weights,
+        mesh=experiment.mesh,
         **_selection(experiment.selection),
     )
     return static, _hyper(experiment, spec)

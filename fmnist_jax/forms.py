@@ -3,6 +3,7 @@
 import jax
 
 from fmnist_jax import experiment, models
+from fmnist_jax.errors import UserError
 
 # On two AVX-512 cores a small MLP is up to 1.2 times as fast vmapped as mapped, a large one slower, and a CNN slower at
 # any size (python -m benchmarks.throughput --crossover). On an accelerator a mapped run would leave the chip idle.
@@ -16,6 +17,10 @@ UNMEASURED = ("vmap", "patches")
 def choose_mode(mode: str, static: experiment.Static) -> str:
     """Returns "map" or "vmap": as asked, or by rule for the device and the model."""
     platform = jax.default_backend()
+    if static.mesh > 1:
+        if mode == "vmap":
+            raise UserError(f"population.mode='vmap' with mesh={static.mesh}: take 'map', or mesh=1")
+        return "map"  # a run after the other, each on all devices of its mesh
     if mode != "auto":
         return mode
     if platform != "cpu":
@@ -24,13 +29,13 @@ def choose_mode(mode: str, static: experiment.Static) -> str:
     return "vmap" if small and not static.model.blocks else "map"
 
 
-def choose_conv(method: str, platform: str, mode: str) -> str:
+def choose_conv(method: str, platform: str, mode: str, mesh: int = 1) -> str:
     """One of convolution's methods: as asked, or by rule for the device and the mode, never by the runs of a group."""
     if method != "auto":
         return method
     if platform != "cpu":
         return _on_accelerator()[1]
-    return "blocked" if mode != "vmap" else "patches"
+    return "blocked" if mode != "vmap" and mesh == 1 else "patches"  # blocks of a batch are not spread with it
 
 
 def _on_accelerator() -> tuple[str, str]:

@@ -99,7 +99,10 @@ class Workshop:
             classes=len(dataset.class_names),
             train_size=int(split.train_size.min()),
             conv_method=forms.choose_conv(
-                self.checked.population.conv, jax.default_backend(), self.checked.population.mode
+                self.checked.population.conv,
+                jax.default_backend(),
+                self.checked.population.mode,
+                arm.experiment.mesh,
             ),
         )
         return Prepared(arm, static, hyper, source, split)
@@ -188,7 +191,7 @@ def most_runs(prepared: Prepared, workshop: Workshop) -> int:
     """How many runs of this program memory, and the config, allow in one group."""
     checked = workshop.checked
     mode = forms.choose_mode(checked.population.mode, prepared.static)
-    devices = len(sharding.devices_for(10**9, checked.population.devices))
+    devices = len(sharding.slots_for(10**9, checked.population.devices, prepared.static.mesh))
     left = residence(workshop.dataset(prepared.source), checked).left
     most = memory.most_runs(prepared.static, prepared.hyper, mode, devices, left)
     return min(most, checked.population.most_runs or most)

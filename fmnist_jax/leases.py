@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fmnist_jax.errors import RunError
@@ -25,31 +26,69 @@ class Lost(RunError):
     """Another process has taken the group over."""
 
 
+class Files:
+    """The claims of a group on a disk: files in its directory."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    def numbers(self) -> set[int]:
+        """Of the claims that there are."""
+        names = (name.partition(".") for name in os.listdir(self.directory))
+        return {int(number) for name, _, number in names if name == NAME and number.isdecimal()}
+
+    def read(self, number: int) -> bytes | None:
+        """A claim; None where there is none."""
+        try:
+            return self._named(number).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self, number: int) -> None:
+        """A claim, if it is there."""
+        self._named(number).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def create(self, number: int, content: bytes) -> Iterator[Callable[[bytes], None]]:
+        """A new claim, and what changes it, to something as long; raises FileExistsError where there is one."""
+        own = self.directory / f".{NAME}.{uuid.uuid4().hex}"
+        # Written through this, and not by its name, it can never write over another's.
+        file = os.open(own, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+
+        def write(content: bytes) -> None:
+            os.pwrite(file, content, 0)  # in place and of one length: a reader finds this or the last, never nothing
+            os.fsync(file)
+
+        try:
+            try:
+                write(content)
+                _link(own, self._named(number))
+            finally:
+                own.unlink()
+            yield write
+        finally:
+            os.close(file)
+
+    def _named(self, number: int) -> Path:
+        return self.directory / f"{NAME}.{number}"
+
+
 class Claim:
     """A group's claim: this process's until `close`, or until it is lost."""
 
-    def __init__(self, directory: Path, number: int, beat: float = BEAT):
+    def __init__(self, directory: Path, number: int, beat: float = BEAT, claims: "Files | None" = None):
         """Raises FileExistsError where another process has that number."""
-        self.directory, self.number = directory, number
-        own = directory / f".{NAME}.{uuid.uuid4().hex}"
-        # Written through this, and not by its name, it can never write over another's.
-        self._file = os.open(own, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        try:
-            self._write(0)
-            _link(own, directory / f"{NAME}.{number}")
-        except BaseException:
-            os.close(self._file)
-            raise
-        finally:
-            own.unlink()
+        self.directory, self.number, self._claims = directory, number, claims or Files(directory)
+        self._open = contextlib.ExitStack()
+        self._change = self._open.enter_context(self._claims.create(number, _content(0)))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, args=(beat,), name=NAME, daemon=True)
         self._thread.start()
 
     def check(self) -> None:
         """Raises Lost where the group is not this process's any more."""
-        if (highest := newest(self.directory)) != self.number:
-            holder = parsed(read(self.directory, highest)).get("holder", "another process")
+        if (highest := max(self._claims.numbers(), default=-1)) != self.number:
+            holder = parsed(self._claims.read(highest)).get("holder", "another process")
             raise Lost(f"{self.directory}: taken over by {holder}")
 
     def close(self) -> None:
@@ -57,48 +96,55 @@ class Claim:
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(OSError):  # then it is silent, and taken over a little later
-            self._write(0, held=False)
-        os.close(self._file)
+            self._change(_content(0, held=False))
+        self._open.close()
 
     def _keep(self, beat: float) -> None:
         beats = 0
         while not self._ended.wait(beat):
             beats += 1
             with contextlib.suppress(OSError):  # a full disk, a server that is away: `check` will tell
-                self._write(beats)
+                self._change(_content(beats))
 
-    def _write(self, beats: int, *, held: bool = True) -> None:
-        """In place and of one length: a reader finds this or the last, and at no moment nothing."""
-        claim = {"held": int(held), "holder": _named(), "process": _process(), "beats": f"{beats:012}"}
-        os.pwrite(self._file, json.dumps(claim).encode(), 0)
-        os.fsync(self._file)
+
+def _content(beats: int, *, held: bool = True) -> bytes:
+    """Of a claim of this process; as long whatever it says."""
+    claim = {"held": int(held), "holder": _named(), "process": _process(), "beats": f"{beats:012}"}
+    return json.dumps(claim).encode()
 
 
 class Watch:
     """What this process has seen of others' claims, and when."""
 
-    def __init__(self, lease: float = LEASE, beat: float = BEAT):
-        self.lease, self.beat = lease, beat
+    def __init__(self, lease: float = LEASE, beat: float = BEAT, claims_of: Callable[[Path], Files] = Files):
+        self.lease, self.beat, self._claims_of = lease, beat, claims_of
         self._seen: dict[tuple[Path, int], tuple[bytes, float]] = {}  # claim -> its content, and since when it is that
 
     def take(self, directory: Path) -> Claim | None:
         """The claim of a group that nobody has, or whose holder is dead; None where someone is at work on it."""
-        highest = newest(directory)
-        if highest >= 0 and not self._free(directory, highest):
+        claims = self._claims_of(directory)
+        highest = max(claims.numbers(), default=-1)
+        if highest >= 0 and not self._free(directory, claims, highest):
             return None
         try:
-            claim = Claim(directory, highest + 1, self.beat)
+            claim = Claim(directory, highest + 1, self.beat, claims)
         except FileExistsError:
             return None
-        if newest(directory) != claim.number:  # what was seen is long past: others came and went meanwhile
+        numbers = claims.numbers()
+        if max(numbers, default=-1) != claim.number:  # what was seen is long past: others came and went meanwhile
             claim.close()
             return None
-        for number in _numbers(directory) - {claim.number}:
-            (directory / f"{NAME}.{number}").unlink(missing_ok=True)
+        for number in numbers - {claim.number}:
+            claims.remove(number)
         return claim
 
-    def _free(self, directory: Path, number: int) -> bool:
-        if (content := read(directory, number)) is None:
+    def holder(self, directory: Path) -> str:
+        """Who has a group, or had it last."""
+        claims = self._claims_of(directory)
+        return parsed(claims.read(max(claims.numbers(), default=-1))).get("holder", "another process")
+
+    def _free(self, directory: Path, claims: Files, number: int) -> bool:
+        if (content := claims.read(number)) is None:
             return False  # another has just taken it, and removed this one
         if parsed(content).get("held") == 0 or dead(content):
             return True
@@ -109,30 +155,12 @@ class Watch:
         return time.monotonic() - since >= self.lease
 
 
-def newest(directory: Path) -> int:
-    """The highest claim of a group; -1 where there is none."""
-    return max(_numbers(directory), default=-1)
-
-
-def _numbers(directory: Path) -> set[int]:
-    names = (name.partition(".") for name in os.listdir(directory))
-    return {int(number) for name, _, number in names if name == NAME and number.isdecimal()}
-
-
 def _link(own: Path, name: Path) -> None:
     try:
         os.link(own, name)
     except FileExistsError:
         if own.stat().st_nlink != 2:  # 2: it was this one's, and the server's answer was lost
             raise
-
-
-def read(directory: Path, number: int) -> bytes | None:
-    """The content of a claim; None where there is none."""
-    try:
-        return (directory / f"{NAME}.{number}").read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def parsed(content: bytes | None) -> dict:
@@ -154,6 +182,11 @@ def dead(content: bytes) -> bool:
     if not isinstance(process, dict) or not mine or process.get("space") != mine["space"]:
         return False
     return _began(process.get("id")) != process.get("began")
+
+
+def ended(process: int) -> bool:
+    """Whether there is no such process of this machine; False where the system does not tell."""
+    return _process() is not None and _began(process) is None
 
 
 def _named() -> str:

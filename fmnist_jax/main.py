@@ -13,7 +13,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 
-from fmnist_jax import config, errors, paper, sharding, share, signals, study, terminal
+from fmnist_jax import config, errors, hosts, paper, program_cache, sharding, share, signals, store, study, terminal
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The question: a file in configs/, optionally file.py:part.")
 _WORKDIR = flags.DEFINE_string(
@@ -26,11 +26,20 @@ _PROFILE = flags.DEFINE_string(
     "profile", None, "Trace a moment of each group's training into this new folder, and show where its time goes."
 )
 _RETRY = flags.DEFINE_bool("retry", False, "Train again the groups that failed.")
+_ALLOW_CHANGE = flags.DEFINE_bool(
+    "allow-config-change", False, "Go on under another config than the workdir's, if that moves no more than last bits."
+)
 _SHARD = flags.DEFINE_string(
     "shard", None, "I/N: train the I-th (from 0) of N shares of the study, in a workdir of its own or a shared one."
 )
 _CLAIM = flags.DEFINE_bool(
     "claim", False, "Share the workdir: take the groups that no other process has, and those of one that died."
+)
+_DISTRIBUTED = flags.DEFINE_string(
+    "distributed",
+    None,
+    "Train every group on several hosts at once, this command on each of them and the workdir on a disk that all see: "
+    "auto (SLURM, TPU VMs, ...), or I/N@HOST:PORT, the I-th (from 0) of N hosts and where host 0 is.",
 )
 _VERBOSE = flags.DEFINE_bool("verbose", False, "Show tracebacks and the libraries' own messages.")
 
@@ -40,32 +49,59 @@ def main(argv: list[str]) -> int:
     if not _VERBOSE.value:  # Orbax logs every save at INFO, and every error that it also raises at ERROR
         absl_logging.set_verbosity(absl_logging.FATAL)
         sys.unraisablehook = _unraisable
-    console, complain = Console(), Console(stderr=True)
+    console, complain, together = Console(), Console(stderr=True), hosts.ALONE
+    status = 1
     try:
         if len(argv) > 1:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
         checked, own = config.parse(_CONFIG.value), share.parse(_SHARD.value, _CLAIM.value)
+        address = hosts.parse(_DISTRIBUTED.value)
+        if address and not own.alone:
+            raise errors.UserError(f"--distributed with {own}: take one; the first trains each group on all hosts")
+        if address and (_PLAN.value or _PROFILE.value):
+            raise errors.UserError("--distributed with --plan or --profile: they are of one host; ask them without it")
+        together = hosts.join(address)
         sharding.configure(checked.platform)
-        directory = Path(_WORKDIR.value or Path("runs") / _config_name()).expanduser()
+        if not together.leads:
+            console = Console(quiet=True)
+        place = store.opened(_WORKDIR.value or Path("runs") / _config_name())
+        if store.in_bucket(_WORKDIR.value or ""):
+            if address:
+                raise errors.UserError(
+                    f"--distributed with --workdir={_WORKDIR.value}: hosts as one need a disk that all see; mount one "
+                    "(NFS, Filestore, gcsfuse), or share the bucket with --claim"
+                )
+            own = share.Share(own.shard, claim=not own.shard)  # whoever comes to a bucket takes what is free
         if _PLAN.value:
             from fmnist_jax import plan
 
-            (plan.show_paper if checked.paper.parts else plan.show)(checked, directory, console)
+            place.look()
+            (plan.show_paper if checked.paper.parts else plan.show)(checked, place.directory, console)
         elif _PROFILE.value:
             from fmnist_jax import profiling
 
             show = profiling.show_paper if checked.paper.parts else profiling.show
-            show(checked, directory, Path(_PROFILE.value).expanduser(), console)
+            show(checked, place.directory, Path(os.path.expanduser(_PROFILE.value)), console)
         elif checked.paper.parts:
-            paper.run(checked, directory, console, _RETRY.value, own)
+            paper.run(checked, place, console, _RETRY.value, own, together, _ALLOW_CHANGE.value)
         else:
-            study.run(checked, directory, console, _RETRY.value, own)
+            study.run(checked, place, console, _RETRY.value, own, together, _ALLOW_CHANGE.value)
     except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         if _VERBOSE.value:
             traceback.print_exc()
         terminal.say(complain, f"error: {_one_line(error)}")
-        return 2 if isinstance(error, errors.UserError) else 1
-    return 0
+        status = 2 if isinstance(error, errors.UserError) else 1
+    except hosts.Ended as ended:
+        terminal.say(complain, str(ended))
+        status = ended.status
+    except signals.Interrupted as stop:
+        status = 128 + stop.signum
+        raise
+    else:
+        status = 0
+    finally:
+        together.close(status)
+    return status
 
 
 def _unraisable(found) -> None:
@@ -131,15 +167,16 @@ def run() -> None:
     """Quiet libraries and a persistent compilation cache, then `main`, until a signal ends it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sharding.keep_programs()
+    program_cache.write_whole()
+    sys.stdout, sys.stderr = terminal.Steadfast(sys.stdout), terminal.Steadfast(sys.stderr)
     logging.basicConfig(format="%(message)s")
     logging.getLogger().setLevel(logging.DEBUG if "--verbose" in sys.argv else logging.ERROR)
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)
-    try:
-        with signals.listen():
+    with signals.listen():
+        try:
             app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parse_flags)
-    except signals.Interrupted as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(128 + stop.signum)
+        except signals.Interrupted as stop:
+            signals.leave(stop)
 
 
 if __name__ == "__main__":

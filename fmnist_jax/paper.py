@@ -9,10 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from fmnist_jax import arms, config, reading, results, study, sweep, terminal, tidy, workdir, writers
+from fmnist_jax import arms, config, hosts, reading, results, study, sweep, terminal, tidy, writers
 from fmnist_jax.config import Experiment
 from fmnist_jax.errors import RunError, UserError
+from fmnist_jax.hosts import Hosts
 from fmnist_jax.share import ALONE, Share
+from fmnist_jax.store import Disk
 
 ABOUT = ("title", "reference", "question", "metric", "notes", "parts", "claims", "exhibits")
 
@@ -38,42 +40,63 @@ class Replication:
 
 
 def run(
-    checked: Experiment, directory: Path, console: Console, retry: bool = False, share: Share = ALONE
-) -> Replication:
-    """Trains every part in `directory`/<part>, then writes and shows the paper's tables, figures and verdicts.
+    checked: Experiment,
+    place: Path | Disk,
+    console: Console,
+    retry: bool = False,
+    share: Share = ALONE,
+    hosts: Hosts = hosts.ALONE,
+    allow_change: bool = False,
+) -> Replication | None:
+    """Trains every part in <part>/ of a workdir, then writes and shows the paper's tables, figures and verdicts.
 
     Raises:
       UserError: a part, claim or exhibit is wrong; before anything is trained.
       RunError: groups of a part failed; everything else is trained, written and shown before.
       session.Interrupted: on SIGINT or SIGTERM; the same command goes on.
     """
-    parts = check(checked, directory, console)
-    with workdir.lock(directory, not share.alone):
-        return _run(checked, parts, directory, console, retry, share)
+    store = place if isinstance(place, Disk) else Disk(place)
+    directory = store.directory
+    parts = check(checked, directory, console, allow_change)
+    if not hosts.leads:
+        for name, part in parts.items():
+            study.run(part, store.part(name), console, hosts=hosts)
+        return None
+    with store.lock(not share.alone):
+        return _run(checked, parts, store, console, retry, share, hosts, allow_change)
 
 
 def _run(
-    checked: Experiment, parts: dict[str, Experiment], directory: Path, console: Console, retry: bool, share: Share
+    checked: Experiment,
+    parts: dict[str, Experiment],
+    store: Disk,
+    console: Console,
+    retry: bool,
+    share: Share,
+    hosts: Hosts,
+    allow_change: bool,
 ) -> Replication:
-    writers.write_json(directory / "paper.json", description(checked))
+    directory = store.directory
+    with store.turn():
+        writers.write_json(directory / "paper.json", description(checked))
     failures, found = [], {}
     for i, (name, part) in enumerate(parts.items(), 1):
         title = f"{escape(directory.name)}, part {i} of {len(parts)}: {escape(name)}"
         console.print(f"\n[bold]{title}[/bold]", highlight=False)
         try:
-            found[name] = study.run(part, directory / name, console, retry, share)
+            found[name] = study.run(part, store.part(name), console, retry, share, hosts, allow_change)
         except RunError as error:
             failures.append(f"{name}: {error}")
             terminal.say(console, f"part {name}: {error}")
     replication = Replication(found, read(directory))
-    with workdir.turn(directory):
+    with store.turn():
         write(replication.paper, directory, console)
     if failures:
         raise RunError("; ".join(failures))
     return replication
 
 
-def check(checked: Experiment, directory: Path, console: Console) -> dict[str, Experiment]:
+def check(checked: Experiment, directory: Path, console: Console, allow_change: bool = False) -> dict[str, Experiment]:
     """The parts, if they, and the paper's claims and exhibits, are in order.
 
     Raises:
@@ -85,7 +108,7 @@ def check(checked: Experiment, directory: Path, console: Console) -> dict[str, E
     check_asked(checked, parts)
     for name, part in parts.items():
         try:
-            study.check(part, directory / name, console)
+            study.check(part, directory / name, console, allow_change)
         except UserError as error:
             raise UserError(f"part {name}: {error}") from None
     return parts

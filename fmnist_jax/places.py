@@ -102,9 +102,11 @@ def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
 
 def make(workdir: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> Place:
     """A new group directory for these runs."""
-    numbers = [int(p.name) for p in workdir.glob("groups/*") if p.name.isdigit()]
+    there = [p for p in workdir.glob("groups/*") if p.name.isdigit()]
+    # An empty one is of a process that was killed before it could say what is in it.
+    numbers = [int(p.name) for p in there if any(not child.name.startswith(".") for child in p.iterdir())]
     directory = workdir / "groups" / str(max(numbers, default=-1) + 1)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     first = prepared[runs[0][0]]
     contents = {
         "arms": [{"name": one.arm.name, "override": one.arm.override} for one in prepared],

@@ -141,7 +141,7 @@ def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.E
     """Compiles a group's programs and times some steps and an evaluation of them; `done` steps are behind it."""
     static, dataset = group.static, workshop.dataset(group.source)
     mode = forms.choose_mode(checked.population.mode, static)
-    devices = len(sharding.devices_for(len(group.runs), checked.population.devices))
+    devices = len(sharding.slots_for(len(group.runs), checked.population.devices, static.mesh))
     part = trial.part_of(group, checked)
     width = len(part.runs)
     population.forget_programs()

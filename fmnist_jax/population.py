@@ -4,6 +4,9 @@ Mapped, every run is the same compiled program of one run, dispatched for each r
 the same bits alone, among others, and on any number of devices, by construction. (One SPMD program over a mesh would
 not do: XLA runs other passes for two partitions than for one, and last bits move.) Vmapped, the runs of a device are
 one batched program, which fills an accelerator and suits networks too small to keep a core busy.
+
+Where a run has a mesh of devices (config mesh), its program is one over all of them: each has a part of every batch,
+and all of the rest. What is said of a device is then said of a mesh, and bits hold for as many devices alone.
 """
 
 import dataclasses
@@ -16,8 +19,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, SingleDeviceSharding
 
-from fmnist_jax import experiment, streaming, train
+from fmnist_jax import experiment, sharding, streaming, train
 from fmnist_jax.streaming import Streamed
 
 
@@ -36,7 +40,7 @@ class Units:
 class Shared:
     """What all runs read, by device; in one memory, the same array."""
 
-    copies: dict[jax.Device, Any]
+    copies: dict[sharding.Slot, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +71,7 @@ def forget_programs() -> None:
     _programs.cache_clear()
 
 
-def _on(device: jax.Device, tree):
+def _on(device: sharding.Slot, tree):
     """The tree on a device; what the host has stays there."""
     leaf = next((leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)), None)
     return tree if leaf is None or leaf.device == device else jax.device_put(tree, device)
@@ -76,7 +80,7 @@ def _on(device: jax.Device, tree):
 class Population:
     """The programs of one group of `runs` runs on `devices`, compiled once each and timed apart."""
 
-    def __init__(self, static: experiment.Static, runs: int, devices: Sequence[jax.Device], mode: str):
+    def __init__(self, static: experiment.Static, runs: int, devices: Sequence[sharding.Slot], mode: str):
         self.static, self.runs, self.devices, self.mode = static, runs, list(devices), mode
         self.compile_seconds = 0.0
         if mode == "map":
@@ -110,7 +114,7 @@ class Population:
     def share(self, array) -> Shared:
         """A host array on every device: one copy for all that share the host's memory, else one each."""
         array = np.asarray(array)
-        if self.devices[0].platform == "cpu":
+        if sharding.platform_of(self.devices[0]) == "cpu":
             own = streaming.aligned(array.nbytes).view(array.dtype).reshape(array.shape)
             own[...] = array  # nobody else has it: a device may read it where it lies
             array = own
@@ -308,12 +312,17 @@ class Population:
         start = time.perf_counter()
         if (function, axes) not in self._jitted:
             of_unit = function if self.mode == "map" else jax.vmap(function, in_axes=axes)
-            self._jitted[function, axes] = jax.jit(of_unit)
+            self._jitted[function, axes] = of_unit, jax.jit(of_unit)
+        of_unit, jitted = self._jitted[function, axes]
 
         def compile_on(device):
-            sharding = jax.sharding.SingleDeviceSharding(device)
-            abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=sharding), args)
-            return self._jitted[function, axes].lower(*abstract).compile()
+            meshed = isinstance(device, NamedSharding)
+            place = device if meshed else SingleDeviceSharding(device)
+            abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=place), args)
+            if not meshed:
+                return jitted.lower(*abstract).compile()
+            with jax.set_mesh(device.mesh):
+                return jax.jit(of_unit, out_shardings=device).lower(*abstract).compile()
 
         first = compile_on(self.devices[0])  # traces; the others find the trace
         with ThreadPoolExecutor(len(self.devices)) as pool:

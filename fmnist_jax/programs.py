@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from fmnist_jax import config, experiment, forms, memory, sharding
@@ -32,12 +33,18 @@ class Group:
     hyper: experiment.Hyper  # leaves [R, ...]
     split: Split
     source: config.DatasetConfig
-    begin: Callable | None = None  # the drawn states of its runs, on the host -> those that they start from
+    begin: Callable | None = None  # (drawn states of some runs, on the host; which) -> those that they start from
+
+    def part(self, chosen: np.ndarray) -> "Group":
+        """The group of some of its runs."""
+        begin = self.begin and (lambda state, some: self.begin(state, chosen[some]))
+        hyper = jax.tree.map(lambda leaf: leaf[chosen], self.hyper)
+        return dataclasses.replace(self, runs=tuple(self.runs[i] for i in chosen), hyper=hyper, begin=begin)
 
 
 def population_of(static: experiment.Static, runs: int, settings: config.Experiment) -> Population:
     """The programs of `runs` runs, on the devices and in the mode that `settings` ask for."""
-    devices = sharding.devices_for(runs, settings.population.devices)
+    devices = sharding.slots_for(runs, settings.population.devices, static.mesh)
     return Population(static, runs, devices, forms.choose_mode(settings.population.mode, static))
 
 

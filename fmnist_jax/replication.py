@@ -9,7 +9,6 @@ facts, confusions), activities.npz. The prose in docs/replication/<paper>.why.md
 
 import argparse
 import dataclasses
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,12 +61,12 @@ def _keep(workdir: Path, root: Path) -> Path:
 def keep(paper: tidy.Paper, directory: Path) -> Path:
     """Writes a paper's results, so that `load` gives the same exhibits and verdicts; returns the directory."""
     study = paper.study
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     wanted = _curve_metrics(paper)
     curves = study.curves[[c for c in study.curves if not c.startswith(MEASURES) or c in wanted]]
     for name, frame in (("runs", study.runs), ("curves", curves.drop(columns="dataset", errors="ignore"))):
-        _small(frame).to_parquet(directory / f"{name}.parquet", index=False, compression="zstd")
+        table = _small(frame).to_parquet(index=False, compression="zstd")
+        writers.write_atomically(directory / f"{name}.parquet", table)
     facts = {
         k: v for k, v in paper.facts.items() if k in ("machine", "python", "packages", "git", "wall_seconds", "command")
     }
@@ -88,10 +87,14 @@ def keep(paper: tidy.Paper, directory: Path) -> Path:
         "exhibits": list(paper.exhibits),
         "parts": [list(part) for part in paper.parts],
     }
-    writers.write_json(directory / "paper.json", about)
+    (directory / "activities.npz").unlink(missing_ok=True)
     if study.activities and _asked(paper, "correlations"):
         flat = {f"{arm}/{layer}": m for arm, layers in study.activities.items() for layer, m in layers.items()}
-        np.savez_compressed(directory / "activities.npz", **{k: np.asarray(m, np.float16) for k, m in flat.items()})
+        arrays = {k: np.asarray(m, np.float16) for k, m in flat.items()}
+        writers.write_npz(directory / "activities.npz", **arrays)
+    writers.write_json(directory / "paper.json", about)  # last: with it all of them are there
+    for left in directory.glob("*.png"):  # of exhibits that may have other names now; `build` makes them
+        left.unlink()
     return directory
 
 
@@ -134,10 +137,9 @@ def load(directory: Path) -> tidy.Paper:
     runs, curves = (pd.read_parquet(directory / f"{name}.parquet") for name in ("runs", "curves"))
     activities: dict[str, dict[str, np.ndarray]] = {}
     if (directory / "activities.npz").exists():
-        with np.load(directory / "activities.npz") as file:
-            for key in file.files:
-                arm, _, layer = key.rpartition("/")
-                activities.setdefault(arm, {})[layer] = file[key].astype(np.float64)
+        for key, matrix in writers.read_npz(directory / "activities.npz").items():
+            arm, _, layer = key.rpartition("/")
+            activities.setdefault(arm, {})[layer] = matrix.astype(np.float64)
     factors = [tidy.Factor(**{**factor, "values": tuple(factor["values"])}) for factor in about["factors"]]
     for factor in factors:  # Parquet kept a mixed column as words
         words = {repr(level): level for level in factor.values if not isinstance(level, str)}  # noqa: PD011 (no pandas)
@@ -191,7 +193,7 @@ def build(root: Path) -> Path:
         for one in found.made:
             if isinstance(one, Figure):
                 path = directory / f"{exhibits.slug(one.exhibit['name'])}.png"
-                path.write_bytes(drawings.png(one, drawings.LIGHT))
+                writers.write_atomically(path, drawings.png(one, drawings.LIGHT))
         text = chapter.section(paper, f"{root.name}/{directory.name}")
         why = root / f"{directory.name}.why.md"
         chapters.append(text + (f"\n{why.read_text().strip()}\n" if why.exists() else ""))

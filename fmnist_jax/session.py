@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import time
+import uuid
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 from fmnist_jax import checkpoint, config, metrics, programs, testing, weights, whitening, writers
 from fmnist_jax.data import Dataset
 from fmnist_jax.errors import RunError
+from fmnist_jax.hosts import ALONE, Hosts
 from fmnist_jax.leases import Lost
 from fmnist_jax.population import Units
 from fmnist_jax.signals import Heard, Interrupted, listen
@@ -38,21 +41,28 @@ def train_group(
     settings: config.Experiment,
     live: Live,
     still_ours: Callable[[], None] = lambda: None,
+    hosts: Hosts = ALONE,
 ) -> None:
     """Trains a group to its end, from its newest checkpoint if there is one, and writes `directory`/done.json.
 
     Args:
       still_ours: called before anything is written; raises where another process has taken the group over.
+      hosts: which train the group together, each its part of the runs; all of them call this.
 
     Raises:
-      Interrupted: on SIGINT or SIGTERM, after a checkpoint.
+      Interrupted: on SIGINT or SIGTERM, of any host, after a checkpoint.
+      hosts.Failed: another host could not do its part.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _Session(group, dataset, directory, settings, live, still_ours).run()
+    _Session(group, dataset, directory, settings, live, still_ours, hosts).run()
 
 
 class _Session:
-    """One process's work on a group: segments are dispatched one ahead of the reading of their metrics."""
+    """One process's work on a group: segments are dispatched one ahead of the reading of their metrics.
+
+    Of several hosts each trains its part of the group, chunk by chunk of the same steps, and the one that leads writes
+    what is written of all runs; the others save their part of the checkpoints, and write nothing else.
+    """
 
     def __init__(
         self,
@@ -62,22 +72,27 @@ class _Session:
         settings: config.Experiment,
         live: Live,
         still_ours: Callable[[], None] = lambda: None,
+        hosts: Hosts = ALONE,
     ):
-        self.start, self.still_ours = time.perf_counter(), still_ours
-        self.group, self.dataset, self.directory, self.settings, self.live = group, dataset, directory, settings, live
+        self.start, self.still_ours, self.hosts = time.perf_counter(), still_ours, hosts
+        self.dataset, self.directory, self.settings, self.live = dataset, directory, settings, live
+        self.whole = group
+        self.group = group = group if hosts.count == 1 else group.part(hosts.share(len(group.runs)))
+        self.own = hosts.own(len(self.whole.runs))  # the first of the part; the rest are copies, and count nowhere
         static = group.static
         self.population = programs.population_of(static, len(group.runs), settings)
         images = programs.images_of(self.population, dataset, settings)
         self.inputs = programs.inputs_of(self.population, group, dataset, images)
-        self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
-        self.progress = Progress(len(group.runs), static.total_steps, static.steps_per_epoch, static.batch_size)
+        self.checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep, hosts)
+        self.progress = Progress(len(self.whole.runs), static.total_steps, static.steps_per_epoch, static.batch_size)
         self.timing = Timing()
         sessions = directory / "sessions"
         sessions.mkdir(exist_ok=True)
-        self.timing_path = sessions / f"{len(list(sessions.glob('*.json')))}.json"
+        self.timing_path = sessions / f"{uuid.uuid4().hex[:12]}.json"  # of a process that slept there may be another
         self.pending = None  # (step, state, training sums, evaluated sums) whose metrics are not read yet
         self.segments = 0
         self.stopped_at = np.full(len(group.runs), -1)  # as far as read
+        self.everyones_stop = np.full(len(self.whole.runs), -1)  # of all hosts' runs
 
     def run(self) -> None:
         with listen() as heard, heard.held():
@@ -90,7 +105,7 @@ class _Session:
         self.live.update(self.progress)
         # Without a checkpoint no row stays, not even one of step 0, where runs that are not trained have theirs.
         known = -1 if self.checkpoints.newest is None else step
-        self.rows = writers.RowWriter(self.directory / "metrics.jsonl", known)
+        self.rows = writers.RowWriter(self.directory / "metrics.jsonl", known) if self.hosts.leads else None
         try:
             state, step = self._train(state, step, heard)
             self._read_pending(last=True)
@@ -101,7 +116,8 @@ class _Session:
                 self.still_ours()  # or it failed because another process is at work on the same files
             raise
         self.checkpoints.close()
-        self.rows.close()
+        if self.rows:
+            self.rows.close()
         self._finish(state, step)
 
     def _abandon(self, error: BaseException) -> None:
@@ -109,7 +125,8 @@ class _Session:
         with contextlib.suppress(*() if isinstance(error, Interrupted) else (Exception,)):
             self.checkpoints.abandon() if isinstance(error, Lost) else self.checkpoints.close()
         with contextlib.suppress(OSError):  # of a full disk, again
-            self.rows.close()
+            if self.rows:
+                self.rows.close()
 
     def _restore(self):
         template = self.population.shapes(programs.seeds_of(self.group), self.group.hyper)
@@ -118,7 +135,9 @@ class _Session:
         step, state = found
         if self.group.static.early_stop:
             self.stopped_at = state.watch.stopped_at
-        self._check_rows(step)
+        self.everyones_stop = self._of_all(self.stopped_at)
+        if self.hosts.leads:
+            self._check_rows(step)
         return self.population.put(state), step
 
     def _begin(self) -> Units:
@@ -130,7 +149,7 @@ class _Session:
             whitened = whitening.over(self.population.get(state), self.group, self.dataset.train_images)
             state = self.population.put(whitened)
         if self.group.begin:
-            state = self.population.put(self.group.begin(self.population.get(state)))
+            state = self.population.put(self.group.begin(self.population.get(state), np.arange(len(self.group.runs))))
         return state
 
     def _from_file(self, state):
@@ -138,7 +157,8 @@ class _Session:
         source = self.group.static.weights
         loaded = weights.load(source, weights.of_one(state))
         facts = {"weights": source, "file": str(loaded.path), "sha256": loaded.sha256, "fresh": loaded.fresh}
-        writers.write_json(self.directory / "weights.json", facts)
+        if self.hosts.leads:
+            writers.write_json(self.directory / "weights.json", facts)
         if loaded.fresh:
             self.live.say(f"{source}: of another number of classes; {', '.join(loaded.fresh)} are drawn anew")
         return weights.over(state, loaded)
@@ -146,21 +166,24 @@ class _Session:
     def _check_rows(self, step: int) -> None:
         """Every evaluation up to a checkpoint has its rows on the disk, or someone has damaged the file."""
         static, path = self.group.static, self.directory / "metrics.jsonl"
-        wanted = step if step == static.total_steps else step // static.eval_every * static.eval_every
-        there = sum(row["step"] == wanted for row in writers.read_rows(path))
-        expected = int(np.sum((self.stopped_at < 0) | (self.stopped_at >= wanted)))
-        if (wanted or not static.total_steps) and there != expected:
-            raise RunError(
-                f"{path}: {there} rows of step {wanted:,}, there should be {expected}; "
-                f"put the file back, or remove {self.directory} to train again"
-            )
+        there = Counter(row["step"] for row in writers.read_rows(path))
+        evaluated = list(range(static.eval_every, step + 1, static.eval_every))
+        if step == static.total_steps and step not in evaluated:
+            evaluated.append(step)
+        for wanted in evaluated:
+            expected = int(np.sum((self.everyones_stop < 0) | (self.everyones_stop >= wanted)))
+            if there[wanted] != expected:
+                raise RunError(
+                    f"{path}: {there[wanted]} rows of step {wanted:,}, there should be {expected}; "
+                    f"put the file back, or remove {self.directory} to train again"
+                )
 
     def _train(self, state, step: int, heard: Heard):
         static = self.group.static
         if not static.total_steps and self.checkpoints.newest is None:
             state = self._close_segment(state, step)  # what the runs start from is all there is to measure
         chunk, previous = 1, None  # the first chunk compiles; the second finds out how long a step takes
-        while step < static.total_steps and not np.all(self.stopped_at >= 0):
+        while step < static.total_steps and not np.all(self.everyones_stop >= 0):
             segment_end = min((step // static.eval_every + 1) * static.eval_every, static.total_steps)
             epoch_end = (step // static.steps_per_epoch + 1) * static.steps_per_epoch
             steps = min(chunk, segment_end - step, epoch_end - step)
@@ -174,9 +197,10 @@ class _Session:
                 chunk = self._measure(*previous)
             previous = dispatched
             self.checkpoints.poll()
-            if heard.received:
-                self._stop(state, step, heard.received)
-        if heard.received:  # where there was no step to make
+            chunk, received = self.hosts.agree([chunk, heard.received], _slowest_and_any)
+            if received:
+                self._stop(state, step, received)
+        if heard.received and self.hosts.count == 1:  # where there was no step to make
             self._stop(state, step, heard.received)
         return state, step
 
@@ -190,7 +214,7 @@ class _Session:
         if self.counted_from is None:
             self.counted_from = step, working
         else:
-            images = (step - self.counted_from[0]) * self.group.static.batch_size * len(self.group.runs)
+            images = (step - self.counted_from[0]) * self.group.static.batch_size * len(self.whole.runs)
             self.progress.images_per_second = images / (working - self.counted_from[1])
         self.live.update(self.progress)
         in_turn = len(self.population.unit_devices) / len(self.population.devices)
@@ -245,17 +269,21 @@ class _Session:
                 **{name: float(values[i]) for name, values in columns.items()},
                 "diverged_at": int(diverged_at[i]) if diverged_at[i] >= 0 else None,
             }
-            for i, run in enumerate(self.group.runs)
+            for i, run in enumerate(self.group.runs[: self.own])
             if running[i]
         ]
         self.still_ours()
-        self.rows.write(rows)
-        self.live.add(rows)
+        if everyones_rows := self.hosts.gather(rows):
+            rows = [row for of_one in everyones_rows for row in of_one]
+            self.rows.write(rows)
+            self.live.add(rows)
+        if self.group.static.early_stop:
+            self.everyones_stop = self._of_all(self.stopped_at)
         ranking = float("nan")
         if "validation" in evaluated:
-            accuracy = columns["validation_accuracy"]
+            accuracy = self._of_all(columns["validation_accuracy"])
             ranking = float(np.mean(accuracy))
-            if len({run.arm for run in self.group.runs}) == 1:
+            if len({run.arm for run in self.whole.runs}) == 1:
                 self.progress.validation = f"validation {100 * ranking:.2f}%"
                 if len(accuracy) > 1:
                     self.progress.validation += f" ± {100 * np.std(accuracy, ddof=1):.2f}"
@@ -267,8 +295,16 @@ class _Session:
         self.checkpoints.save(step, self.population.get(state), ranking)
         self._write_timing(step)
 
+    def _of_all(self, values: np.ndarray) -> np.ndarray:
+        """Values of this host's runs -> those of every host's, on all of them."""
+        return np.array(
+            self.hosts.agree(values[: self.own].tolist(), lambda all_: [v for of_one in all_ for v in of_one])
+        )
+
     def _write_timing(self, step: int) -> None:
-        reached = np.where(self.stopped_at >= 0, self.stopped_at, step)
+        if not self.hosts.leads:
+            return
+        reached = np.where(self.everyones_stop >= 0, self.everyones_stop, step)
         steps = np.maximum(reached - self.first_step, 0).sum()
         self.timing.images = int(steps) * self.group.static.batch_size
         self.timing.compile_seconds = self.population.compile_seconds
@@ -284,11 +320,13 @@ class _Session:
 
     def _finish(self, state, step: int) -> None:
         """done.json: a group with that file is never trained again."""
-        diverged_at = self.population.get(state.map(lambda part: part.diverged_at))
+        diverged_at = self._of_all(self.population.get(state.map(lambda part: part.diverged_at)))
         measured_at = None
         if self.group.static.keep_best:
-            measured_at = self.population.get(state.map(lambda part: part.watch.best_step))
-        index = {dataclasses.astuple(run): i for i, run in enumerate(self.group.runs)}
+            measured_at = self._of_all(self.population.get(state.map(lambda part: part.watch.best_step)))
+        if not self.hosts.leads:
+            return
+        index = {dataclasses.astuple(run): i for i, run in enumerate(self.whole.runs)}
         measured: dict[int, dict] = {}
         for row in writers.read_rows(self.directory / "metrics.jsonl"):
             i = index[_run_of(row)]
@@ -297,16 +335,22 @@ class _Session:
         self.still_ours()
         self._write_timing(step)
         results = []
-        for i in range(len(self.group.runs)):
+        for i in range(len(self.whole.runs)):
             row = measured[i]
             row["diverged_at"] = _or_none(diverged_at[i])
-            row["stopped_at"] = _or_none(self.stopped_at[i])
+            row["stopped_at"] = _or_none(self.everyones_stop[i])
             # Finite weights can still be too large for a finite loss; then the last update is where it broke.
             if row["diverged_at"] is None and not all(_finite(v) for k, v in row.items() if k.endswith("_loss")):
                 row["diverged_at"] = self.group.static.total_steps
             results.append(row)
-        facts = {"mode": self.population.mode, "devices": len(self.population.devices)}
+        devices = len(self.population.devices) * self.group.static.mesh * self.hosts.count
+        facts = {"mode": self.population.mode, "devices": devices}
         writers.write_json(self.directory / "done.json", {"results": results, "step": step, **facts})
+
+
+def _slowest_and_any(found: list) -> list:
+    """Of everyone's (steps of the next chunk, signal): the fewest, so that none waits long; and one, if there is."""
+    return [min(chunk for chunk, _ in found), max(signum for _, signum in found)]
 
 
 def _or_none(step) -> int | None:

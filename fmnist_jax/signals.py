@@ -3,14 +3,20 @@
 The first raises Interrupted where it finds Python, but where work that can be saved is `held`: there it is noted, for
 the holder to save and to raise it. A second one, or a first that has met with nothing but compiled code for SECONDS,
 ends the process on the spot; all that is written is written so that this loses no more than what is not saved yet.
+
+Python's handlers wait for compiled code to return, which a compile of minutes does not: so a thread listens too, on a
+pipe into which Python writes each signal when it comes.
 """
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 SECONDS = 20.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -31,7 +37,6 @@ class Heard:
     def __init__(self):
         self.received = 0
         self._held = 0
-        self._patience: threading.Timer | None = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -45,20 +50,11 @@ class Heard:
             raise Interrupted(self.received)
 
     def note(self, signum: int, frame=None) -> None:
-        """The handler."""
-        if self.received:
-            _end(signum, "stopped at once")
-        self.received = signum
-        self._patience = threading.Timer(SECONDS, _end, (signum, f"stopped: nothing could be saved for {SECONDS:g} s"))
-        self._patience.daemon = True
-        self._patience.start()
-        if not self._held:
-            raise Interrupted(signum)
-
-    def forget(self) -> None:
-        """Nobody waits any more for this process to end."""
-        if self._patience:
-            self._patience.cancel()
+        """The handler, of the first signal; what a second one does, the thread sees to."""
+        if not self.received:
+            self.received = signum
+            if not self._held:
+                raise Interrupted(signum)
 
 
 _heard: Heard | None = None  # while handlers of this module are in place
@@ -72,17 +68,52 @@ def listen() -> Iterator[Heard]:
         yield _heard or Heard()
         return
     _heard = Heard()
+    ear, voice = os.pipe()
+    os.set_blocking(voice, False)
+    before = signal.set_wakeup_fd(voice, warn_on_full_buffer=False)
+    thread = threading.Thread(target=_attend, args=(ear,), name="signals", daemon=True)
+    thread.start()
     old = {signum: signal.signal(signum, _heard.note) for signum in SIGNALS}
     try:
         yield _heard
     finally:
-        _heard.forget()
         _heard = None
         for signum, handler in old.items():
             signal.signal(signum, handler)
+        signal.set_wakeup_fd(before)
+        os.close(voice)
+        thread.join()
+        os.close(ear)
 
 
-def _end(signum: int, words: str) -> None:
+def _attend(ear: int) -> None:
+    """Ends the process at a second signal, or SECONDS after the first; until nobody can write to `ear` any more."""
+    first, deadline = 0, None
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not select.select([ear], [], [], left)[0]:
+            _end(first, f"stopped: nothing could be saved for {SECONDS:g} s")
+        heard = os.read(ear, 1)
+        if not heard:
+            return
+        if heard[0] in SIGNALS:
+            if first:
+                _end(heard[0], "stopped at once")
+            first, deadline = heard[0], time.monotonic() + SECONDS
+
+
+def leave(stop: Interrupted) -> NoReturn:
+    """The end of a process that is stopped, and has saved all: at once, since threads may wait for ever at Python's."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"\n{words}; the same command goes on from the newest checkpoint", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    _say_and_exit(str(stop), stop.signum)
+
+
+def _end(signum: int, words: str) -> NoReturn:
+    _say_and_exit(f"\n{words}; the same command goes on from the newest checkpoint", signum)
+
+
+def _say_and_exit(words: str, signum: int) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        print(words, file=sys.stderr, flush=True)
     os._exit(128 + signum)

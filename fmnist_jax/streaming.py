@@ -35,7 +35,7 @@ class Streamed:
 class Feed:
     """The way of chunks to one device. It has IN_FLIGHT buffers, each taken again when its chunk has been worked on."""
 
-    def __init__(self, device: jax.Device):
+    def __init__(self, device: jax.Device | jax.sharding.Sharding):
         self.device = device
         self._buffers = [np.empty(0, np.uint8) for _ in range(IN_FLIGHT)]
         self._readers: list[Any] = [()] * IN_FLIGHT  # what was computed of each buffer's chunk

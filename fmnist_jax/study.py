@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from rich.console import Console
 
@@ -17,6 +16,7 @@ from fmnist_jax import (
     config,
     fields,
     groups,
+    hosts,
     leases,
     memory,
     outcomes,
@@ -37,9 +37,11 @@ from fmnist_jax.arms import Arm
 from fmnist_jax.data import load
 from fmnist_jax.errors import RunError, StorageError, UserError
 from fmnist_jax.groups import Workshop
+from fmnist_jax.hosts import Hosts
 from fmnist_jax.places import Place
 from fmnist_jax.share import ALONE, Share
 from fmnist_jax.signals import listen
+from fmnist_jax.store import Disk
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
 # (Other devices, and streaming, move the last place of vmapped runs; environment.json says which devices there were.)
@@ -55,40 +57,55 @@ NOT_IN_A_RUN = (
 
 
 POLL_SECONDS = 2.0  # between two looks at what other processes have left
+SEEN_SECONDS = 30.0  # until a file that one host has made can be seen from another: NFS remembers that it is not there
 
 
 def run(
-    checked: config.Experiment, directory: Path, console: Console, retry: bool = False, share: Share = ALONE
-) -> results.Results:
-    """Trains what is not done yet in `directory`, tests it, writes its tables and page, and shows the answer.
+    checked: config.Experiment,
+    place: Path | Disk,
+    console: Console,
+    retry: bool = False,
+    share: Share = ALONE,
+    hosts: Hosts = hosts.ALONE,
+    allow_change: bool = False,
+) -> results.Results | None:
+    """Trains what is not done yet in a workdir, tests it, writes its tables and page, and shows the answer.
 
     Args:
+      place: the workdir, or where it is if that is no directory of this machine.
       retry: train again the groups that failed, and try again what was measured beside them.
       share: which groups are this process's to train. The process that finds all of them trained does the rest.
+      hosts: which train every group together; those that do not lead return None.
+      allow_change: of what moves no more than last bits, in a study that has begun (workdir.ROUNDING).
 
     Raises:
       UserError: the config does not fit itself, the data, or the workdir.
       RunError: groups failed; the others' results are written and shown before.
       Interrupted: on SIGINT or SIGTERM, after a checkpoint.
     """
+    store = place if isinstance(place, Disk) else Disk(place)
+    directory = store.directory
     if (directory / "paper.json").exists():
         raise UserError(f"workdir {directory} holds a paper, which is no study; choose another with --workdir=DIR")
-    study = _Study(checked, arms.arms_of(checked), directory, console, share)
+    study = _Study(checked, arms.arms_of(checked), store, console, share, hosts, allow_change)
     results.check_claims(checked, study.arms)
+    if not hosts.leads:
+        return study.follow()
     if not study.finished():
         study.divide()  # refuses what does not fit before there is anything to leave behind
         study.check_references()
-    with workdir.lock(directory, not share.alone):
+    with store.lock(not share.alone):
         if study.finished() and not retry:  # perhaps by another process, meanwhile
-            workdir.check_same(directory, study.keys)
+            workdir.check_same(directory, study.keys, allow_change)
             results.describe(directory, checked, study.arms)
         else:
             study.complete(retry)
-        with workdir.turn(directory):
+        with store.turn():
             whole = study.all_trained()
             found = results.write(directory, console if whole else Console(quiet=True))
             if not whole:
                 study.say_what_is_missing()
+    hosts.tell()  # that this is all
     if failures := found.study.failures:
         first, more = failures[0], f" (and {len(failures) - 1} more, in failures.json)" if len(failures) > 1 else ""
         share = f"{len(failures)} of {found.study.facts['groups']} groups"
@@ -99,16 +116,16 @@ def run(
     return found
 
 
-def check(checked: config.Experiment, directory: Path, console: Console) -> None:
+def check(checked: config.Experiment, directory: Path, console: Console, allow_change: bool = False) -> None:
     """Refuses what `run` would refuse, and trains nothing.
 
     Raises:
       UserError: as `run`.
     """
-    study = _Study(checked, arms.arms_of(checked), directory, console)
+    study = _Study(checked, arms.arms_of(checked), Disk(directory), console)
     results.check_claims(checked, study.arms)
     if workdir.begun(directory):
-        workdir.check_same(directory, study.keys)
+        workdir.check_same(directory, study.keys, allow_change)
     if not study.finished():
         study.divide()
         study.check_references()
@@ -121,17 +138,20 @@ class _Study:
         self,
         checked: config.Experiment,
         study_arms: Sequence[Arm],
-        directory: Path,
+        store: Disk,
         console: Console,
         share: Share = ALONE,
+        hosts: Hosts = hosts.ALONE,
+        allow_change: bool = False,
     ):
-        self.checked, self.arms, self.directory, self.console = checked, study_arms, directory, console
-        self.share, self.watch = share, leases.Watch()
+        self.checked, self.arms, self.console = checked, study_arms, console
+        self.store, self.directory, self.watch = store, store.directory, store.watch()
+        self.share, self.hosts, self.allow_change = share, hosts, allow_change
         flat = config.flatten(checked)
         self.keys = {k: v for k, v in flat.items() if k not in NOT_IN_A_RUN and not k.startswith("paper.")}
         self.workshop = Workshop(checked, load)
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
-        self.standing = places.Standing(directory, self.wanted)
+        self.standing = places.Standing(self.directory, self.wanted)
         self._read: tuple = (None, None)  # of which groups, what
 
     def finished(self) -> bool:
@@ -144,6 +164,7 @@ class _Study:
 
     def all_trained(self) -> bool:
         """Whether every run of the study is at its end."""
+        self.store.look()
         there = self.standing.refresh()
         return self.wanted <= {key for place in there.places if place.trained for key in place.runs}
 
@@ -171,10 +192,10 @@ class _Study:
 
     def complete(self, retry: bool) -> None:
         """Trains every group; then, with nothing left to train, tests; then times arms alone and fits references."""
-        with workdir.turn(self.directory):
+        with self.store.turn():
             self._begin(retry)
         self._train_all()
-        with workdir.turn(self.directory):
+        with self.store.turn():
             left = self.standing.refresh().waiting or self.wanted - self.standing.runs
             if self.share.alone or not left:
                 self._conclude()
@@ -183,10 +204,11 @@ class _Study:
 
     def _begin(self, retry: bool) -> None:
         """Makes the groups that are not there."""
-        workdir.claim(self.directory, self.keys, self.workshop.fingerprints(), not self.share.alone)
+        prints, shared = self.workshop.fingerprints(), not self.share.alone
+        changed = workdir.claim(self.directory, self.keys, prints, shared, self.allow_change)
         self.standing = places.Standing(self.directory, self.wanted)  # groups of a corrected config are gone
         new = self.divide()
-        for change in workdir.keep_environment(self.directory):
+        for change in [*changed, *workdir.keep_environment(self.directory)]:
             self._say(f"not as before: {change}")
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()
@@ -241,9 +263,11 @@ class _Study:
                     self._train(waiting[0], live)
                 elif taken := self._take(carry.ready(waiting, self.checked)):
                     place, claim = taken
-                    with contextlib.closing(claim), contextlib.suppress(leases.Lost):
+                    with contextlib.closing(claim), contextlib.suppress(leases.Lost), self._own(place):
                         self._follow(place, waiting, live)
                         self._train(place, live, claim.check)
+                        claim.check()
+                        self.store.keep()
                 else:
                     live.note(f"{self.directory.name}: other processes have the {len(waiting)} groups that are left")
                     with listen():
@@ -251,15 +275,25 @@ class _Study:
 
     def _waiting(self) -> list[Place]:
         """The groups that this process may have to train."""
+        self.store.look()
         waiting = self.standing.refresh().waiting
         return [place for place in waiting if self.own is None or place.runs[0] in self.own]
+
+    @contextlib.contextmanager
+    def _own(self, place: Place):
+        try:
+            yield
+        finally:
+            self.store.give_up(place.directory)
 
     def _take(self, waiting: Sequence[Place]) -> tuple[Place, leases.Claim] | None:
         """The first of these that nobody else has."""
         for place in waiting:
             if claim := self.watch.take(place.directory):
+                self.store.fetch(place.directory)
                 if not place.trained and not place.failure and place.most is None:  # nor was it done a moment ago
                     return place, claim
+                self.store.give_up(place.directory)
                 claim.close()
         return None
 
@@ -276,12 +310,11 @@ class _Study:
     def _train(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
         with _Attempt() as attempt:
-            group = carry.prepared(place, place.build(self.workshop), self.standing.places, self.workshop)
-            dataset = self.workshop.dataset(group.source)
-            session.train_group(group, dataset, place.directory, self.checked, live, still_ours)
+            self.hosts.tell({"train": place.name})
+            self._work_on(place, live, still_ours)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
-            with workdir.turn(self.directory):
+            with self.store.turn():
                 place.split()
                 for part in self.divide():
                     places.make(self.directory, *part)
@@ -289,6 +322,56 @@ class _Study:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
         memory.release()
+
+    def _work_on(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
+        """On all hosts at once."""
+        with self.hosts.work():
+            self._see(place)
+            group = place.build(self.workshop)
+            if group.static.carry_over:  # it starts where others ended
+                for other in self.standing.places:
+                    self.store.fetch(other.directory)
+            group = carry.prepared(place, group, self.standing.places, self.workshop)
+            dataset = self.workshop.dataset(group.source)
+            session.train_group(group, dataset, place.directory, self.checked, live, still_ours, self.hosts)
+
+    def _work_on_test(self, place: Place, width: int) -> None:
+        with self.hosts.work():
+            self._see(place)
+            group = place.build(self.workshop)
+            dataset, everyone = self.workshop.dataset(group.source), range(len(group.runs))
+            testing.measure_group(group, everyone, dataset, place.directory, self.checked, width, self.hosts)
+
+    def _work_on_refit(self, chosen: Arm, live: terminal.Live) -> None:
+        place, settings = refit.place(self.directory), refit.settings(self.checked)
+        with self.hosts.work():
+            self._see(place)
+            group = refit.group(self.workshop, chosen, place.contents)
+            dataset = self.workshop.dataset(group.source)
+            session.train_group(group, dataset, place.directory, settings, live, hosts=self.hosts)
+
+    def follow(self) -> None:
+        """Does this host's part of what the one that leads says, until it says no more; that one keeps what fails."""
+        live = terminal.Live(Console(quiet=True), self.directory.name, [arm.name for arm in self.arms])
+        while (order := self.hosts.tell()) is not None:
+            with contextlib.suppress(testing.Outdated), _Attempt():
+                self.standing.refresh()
+                match order:
+                    case {"train": name}:
+                        self._work_on(Place(self.directory / "groups" / name), live)
+                    case {"refit": name}:
+                        self._work_on_refit(next(arm for arm in self.arms if arm.name == name), live)
+                    case {"test": name, "width": width}:
+                        self._work_on_test(Place(self.directory / "groups" / name), width)
+            memory.release()
+
+    def _see(self, place: Place) -> None:
+        """Waits for a group that another host has made."""
+        deadline = time.monotonic() + SEEN_SECONDS
+        while not (place.directory / "group.json").exists():
+            if time.monotonic() > deadline:
+                raise RunError(f"{place.directory}: not to be seen here; the workdir must be on a disk of all hosts")
+            time.sleep(0.1)
 
     def _so_far(self) -> tidy.Study:
         """The results of the groups that are trained, read anew when there are more: tens of thousands take seconds."""
@@ -323,9 +406,8 @@ class _Study:
         self._say(f"validation chose {chosen.name}: training it on all of the training set")
         if not place.trained:
             with _Attempt() as attempt, self._live() as live:
-                group = refit.group(self.workshop, chosen, contents)
-                dataset = self.workshop.dataset(group.source)
-                session.train_group(group, dataset, place.directory, refit.settings(self.checked), live)
+                self.hosts.tell({"refit": chosen.name})
+                self._work_on_refit(chosen, live)
             place.fail(attempt.failure)
 
     def _untested(self) -> list[tuple[Place, list[int]]]:
@@ -347,6 +429,7 @@ class _Study:
     def _test_all(self) -> None:
         """Reads the test set, for the first time, now that nothing is left to train."""
         for place, runs in self._untested():
+            self.store.fetch(place.directory)
             try:
                 self._test(place, runs)
             except testing.Outdated as gone:
@@ -366,13 +449,17 @@ class _Study:
 
     def _test(self, place: Place, runs: list[int]) -> None:
         """One group; out of memory, its runs in parts of half the width."""
-        width = 2 * len(runs)
+        width, together = 2 * len(runs), len(runs) == len(place.runs) and not self.checked.evaluation.activities
         while width > 1:
             width = (width + 1) // 2
             with _Attempt() as attempt:
-                group = place.build(self.workshop)
-                dataset = self.workshop.dataset(group.source)
-                testing.measure_group(group, runs, dataset, place.directory, self.checked, width)
+                if together:
+                    self.hosts.tell({"test": place.name, "width": width})
+                    self._work_on_test(place, width)
+                else:  # few runs, or what one host measures of all of them
+                    group = place.build(self.workshop)
+                    dataset = self.workshop.dataset(group.source)
+                    testing.measure_group(group, runs, dataset, place.directory, self.checked, width)
             memory.release()
             if not attempt.out_of_memory:
                 break
@@ -460,7 +547,7 @@ class _Attempt:
         passed_on = (leases.Lost, testing.Outdated, StorageError, OSError)
         if not isinstance(error, Exception) or isinstance(error, passed_on):
             return False
-        self.out_of_memory = _out_of_memory(error)
+        self.out_of_memory = hosts.out_of_memory(error)
         text = " ".join(str(error).split()) or type(error).__name__
         text = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
         if self.out_of_memory:
@@ -468,10 +555,3 @@ class _Attempt:
         at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.failure = {"error": text, "traceback": "".join(traceback.format_exception(error)), "at": at}
         return True
-
-
-def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError):
-        return True
-    words = ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory", "bad_alloc", "Unable to allocate")
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in words)

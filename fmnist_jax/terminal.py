@@ -1,9 +1,12 @@
 """What a person sees in the terminal while a study trains."""
 
 import math
+import os
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TextIO
 
 import numpy as np
 from rich import box
@@ -19,6 +22,35 @@ PLAIN_EVERY_SECONDS = 10.0
 NEWS_SECONDS = 3.0
 REDRAW_EVERY_SECONDS = 0.5
 ARMS_SHOWN = 15
+
+
+class Steadfast:
+    """A text stream whose reader may leave (`... | head`), and whose encoding may lack letters: the study goes on."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As the stream's; into nothing, once its reader has gone."""
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As the stream's."""
+        self._try(self._stream.flush)
+
+    def _try(self, method: Callable, *given) -> None:
+        try:
+            method(*given)
+        except BrokenPipeError:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())  # what is buffered goes there too, when Python ends
+            os.close(nothing)
 
 
 @dataclass
@@ -185,7 +217,15 @@ class Live:
 
 def say(console: Console, text: str) -> None:
     """A line as it is, whatever is in it, to be cut by nobody."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for what is none: what a terminal would obey (a file may be called so), half a character."""
+    odd = ("Cc", "Cf", "Cs")
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in odd else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The test set: read by the runs of a trained group, all at once or some at a time, and by nothing else."""
 
+import base64
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from fmnist_jax import activities, checkpoint, config, metrics, programs, train, writers
 from fmnist_jax.data import Dataset
+from fmnist_jax.hosts import ALONE, Hosts
 from fmnist_jax.population import Population, Units
 from fmnist_jax.programs import Group
 
@@ -24,6 +26,7 @@ def measure_group(
     directory: Path,
     settings: config.Experiment,
     width: int | None = None,
+    hosts: Hosts = ALONE,
 ) -> None:
     """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
 
@@ -31,23 +34,25 @@ def measure_group(
 
     Args:
       width: how many runs at once; by default all.
+      hosts: which do it together, each with its part of the runs; then all are chosen, and no activities are.
 
     Raises:
       Outdated: the group's last checkpoint is gone or damaged.
     """
-    last = last_state(group, directory, settings)
-    parts, correlated = [], []
-    for first in range(0, len(chosen), width or len(chosen)):
-        part = np.array(chosen[first : first + (width or len(chosen))])
-        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(last), group.hyper))
-        some = programs.population_of(group.static, len(part), settings)
-        state, hyper = some.put(state), some.put(hyper)
-        sums, predictions = predict_test(some, state, hyper, dataset, settings)
-        parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
-        if settings.evaluation.activities:
-            correlated.append(activities.measure(_activities(some, state, hyper, dataset, settings)))
-    finals, predictions = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     classes = np.uint8 if group.static.model.classes <= 256 else np.uint16
+    if hosts.count == 1:
+        finals, predictions, correlated = _measured(group, chosen, dataset, directory, settings, width, hosts)
+    else:
+        part, own = group.part(hosts.share(len(group.runs))), hosts.own(len(group.runs))
+        everyone = range(len(part.runs))  # its copies too, which count nowhere
+        finals, predictions, correlated = _measured(part, everyone, dataset, directory, settings, width, hosts)
+        words = {name: values[:own].tolist() for name, values in finals.items()}
+        everyones = hosts.gather([words, base64.b64encode(predictions[:own].astype(classes).tobytes()).decode()])
+        if everyones is None:
+            return
+        finals = {name: np.concatenate([one[name] for one, _ in everyones if one[name]]) for name in finals}
+        content = b"".join(base64.b64decode(text) for _, text in everyones)
+        predictions = np.frombuffer(content, classes).reshape(len(chosen), -1)
     labels = dataset.test_labels.astype(classes)
     arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
     writers.write_npz(directory / "predictions.npz", **arrays)
@@ -62,14 +67,40 @@ def measure_group(
     writers.write_json(directory / "test.json", {**of, "results": results})
 
 
-def last_state(group: Group, directory: Path, settings: config.Experiment):
+def _measured(
+    group: Group,
+    chosen: Sequence[int],
+    dataset: Dataset,
+    directory: Path,
+    settings: config.Experiment,
+    width: int | None,
+    hosts: Hosts,
+) -> tuple[dict[str, np.ndarray], np.ndarray, list]:
+    """(metrics of each chosen run, predictions [R, N], activities of so many runs at once)."""
+    last, parts, correlated = last_state(group, directory, settings, hosts), [], []
+    for first in range(0, len(chosen), width or len(chosen)):
+        part = np.array(chosen[first : first + (width or len(chosen))])
+        state, hyper = jax.tree.map(lambda leaf, part=part: leaf[part], (train.selected(last), group.hyper))
+        some = programs.population_of(group.static, len(part), settings)
+        state, hyper = some.put(state), some.put(hyper)
+        sums, predictions = predict_test(some, state, hyper, dataset, settings)
+        parts.append((metrics.finalise(some.get(sums)), some.get(predictions)))
+        if settings.evaluation.activities:
+            correlated.append(activities.measure(_activities(some, state, hyper, dataset, settings)))
+    return *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), correlated
+
+
+def last_state(group: Group, directory: Path, settings: config.Experiment, hosts: Hosts = ALONE):
     """The state in which a trained group's runs ended, on the host, with a leading axis of runs.
+
+    Args:
+      hosts: which read it together; the group is then this host's part.
 
     Raises:
       Outdated: its last checkpoint is gone or damaged.
     """
     everyone = programs.population_of(group.static, len(group.runs), settings)
-    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep)
+    checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep, hosts)
     found = checkpoints.restore(everyone.shapes(programs.seeds_of(group), group.hyper))
     if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
         raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")

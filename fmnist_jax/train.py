@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from fmnist_jax import augment, losses, metrics, models, optim, schedules
 from fmnist_jax.data import splits
-from fmnist_jax.experiment import Hyper, Static
+from fmnist_jax.experiment import BATCH, Hyper, Static
 
 _INIT, _ORDER, _DROPOUT, _AUGMENT = range(4)
 
@@ -149,7 +150,8 @@ def make_train(static: Static) -> Train:
 
         def read(i):
             batch = lax.dynamic_slice_in_dim(order, (start + i) * static.batch_size, static.batch_size)
-            return rows[batch], labels[batch]
+            pixels, named = rows[batch], labels[batch]
+            return (pixels, named) if static.mesh == 1 else (_spread(pixels), _spread(named))
 
         def body(i, carried):
             state, (pixels, named) = carried
@@ -163,7 +165,10 @@ def make_train(static: Static) -> Train:
         return _unless_stopped(state, trained) if static.early_stop else trained
 
     def add_batch(sums, state: State, hyper: Hyper, images, labels, chosen, mask):
-        inputs = augment.standardise(augment.to_float(images[chosen]), hyper.mean, hyper.std)
+        pixels = images[chosen]
+        if static.mesh > 1 and len(chosen) % static.mesh == 0:
+            pixels = _spread(pixels)
+        inputs = augment.standardise(augment.to_float(pixels), hyper.mean, hyper.std)
         logits = module.apply(_measured(state), inputs, hyper, train=False)
         loss = losses.per_example(static.loss, logits, labels[chosen])
         sums = metrics.add(sums, metrics.of_batch(logits, labels[chosen], mask, loss, top_k=static.top_k))
@@ -278,6 +283,11 @@ def param_count(static: Static, hyper: Hyper) -> int:
     """Parameters of one run, batch-norm statistics included, as Keras counts them."""
     state = jax.eval_shape(make_train(static).init, jax.ShapeDtypeStruct((), jnp.uint32), hyper)
     return sum(leaf.size for leaf in jax.tree.leaves((state.params, state.batch_stats)))
+
+
+def _spread(batch):
+    """Over the devices of the mesh that the program is compiled for: the first axis is cut."""
+    return lax.with_sharding_constraint(batch, PartitionSpec(BATCH))
 
 
 def _key(seed, use: int):

@@ -19,7 +19,7 @@ def part_of(group: programs.Group, checked: config.Experiment) -> programs.Group
     """As many runs of a group as show what all of them will take."""
     if forms.choose_mode(checked.population.mode, group.static) == "vmap":
         return group
-    devices = len(sharding.devices_for(len(group.runs), checked.population.devices))
+    devices = len(sharding.slots_for(len(group.runs), checked.population.devices, group.static.mesh))
     width = min(len(group.runs), max(1, MAPPED_RUNS // devices) * devices)
     hyper = jax.tree.map(lambda leaf: leaf[:width], group.hyper)
     return dataclasses.replace(group, runs=group.runs[:width], hyper=hyper)

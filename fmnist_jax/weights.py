@@ -6,6 +6,8 @@ ever run. `hf:OWNER/NAME` is fetched from the Hugging Face hub, if huggingface_h
 
 import dataclasses
 import hashlib
+import os
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,7 +69,7 @@ def load(source: str, wanted: Variables) -> Loaded:
     Raises:
       UserError: there is no such file, it is damaged, or its weights are not those of the network.
     """
-    path = _fetched(source) if source.startswith(HUB) else Path(source).expanduser()
+    path = _fetched(source) if source.startswith(HUB) else Path(os.path.expanduser(source))
     where = f"model.weights={source!r}"
     tensors = {k: v for k, v in _read(path, where).items() if k.rsplit(".", 1)[-1] != "num_batches_tracked"}
     leaves, structure = jax.tree.flatten_with_path(wanted)
@@ -139,7 +141,13 @@ def _read_torch(path: Path, where: str) -> dict[str, np.ndarray]:
             f"{where}: PyTorch {torch.__version__} may run code of a file that it reads (CVE-2025-32434); "
             f"pip install 'torch>={'.'.join(map(str, SAFE_TORCH))}', or take a .safetensors file"
         )
+    size = path.stat().st_size
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as file:
+                inside = sum(member.file_size for member in file.infolist())
+            if inside > size:
+                raise ValueError("its parts are larger than it is; save it anew, as torch.save does, uncompressed")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises what it likes for a file that is none of its own
         raise UserError(f"{where}: damaged, or holds more than tensors ({_brief(error)})") from None
@@ -148,6 +156,8 @@ def _read_torch(path: Path, where: str) -> dict[str, np.ndarray]:
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise UserError(f"{where}: {name!r} is a {type(value).__name__}, where a tensor is wanted")
+        if value.layout == torch.strided and value.numel() * value.element_size() > size:
+            raise UserError(f"{where}: {name!r} has more numbers than the file; save it as plain float32")
     try:
         return {k: (v.float() if v.is_floating_point() else v).detach().numpy() for k, v in found.items()}
     except (TypeError, RuntimeError) as error:  # sparse, quantised

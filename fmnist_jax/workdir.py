@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import jax
 
-from fmnist_jax import writers
+from fmnist_jax import leases, writers
 from fmnist_jax.config import Experiment, flatten
 from fmnist_jax.errors import StorageError, UserError
 
+# They move last bits of the runs that go on under other values, and nothing else: --allow-config-change.
+ROUNDING = ("population.mode", "population.conv", "evaluation.batch_size", "mesh")
 FINGERPRINT = "dataset.fingerprint"  # the key of config.json that no config has: data set -> hash of its content
 PACKAGES = (
     "fmnist-jax",
@@ -32,7 +35,13 @@ PACKAGES = (
     "dm-pix",
     "scipy",
     "statsmodels",
+    "scikit-learn",
     "optuna",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "safetensors",
+    "tensorflow-datasets",
 )
 
 
@@ -52,9 +61,8 @@ def lock(workdir: Path, shared: bool = False):
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
             raise UserError(
-                f"workdir {workdir}: in use by {file.read().strip() or 'another process'}; wait for it, or stop it"
+                f"workdir {workdir}: in use by {_holder(file) or 'another process'}; wait for it, or stop it"
             ) from None
         try:
             file.truncate(0)
@@ -62,7 +70,24 @@ def lock(workdir: Path, shared: bool = False):
             file.flush()
         except OSError as error:
             raise StorageError(f"workdir {workdir}: {error.strerror.lower()}") from None
-        yield
+        try:
+            yield
+        finally:
+            if not shared:
+                with contextlib.suppress(OSError):  # of a full disk
+                    file.truncate(0)
+
+
+def _holder(file) -> str:
+    """Who has the lock, by name. One that has just taken it gets time to put its own over that of one that is dead."""
+    for _ in range(20):
+        time.sleep(0.1)
+        file.seek(0)
+        name = file.read().strip()
+        found = re.match(r"process (\d+) on (.*?)(,|$)", name)
+        if found and not (found[2] == socket.gethostname() and leases.ended(int(found[1]))):
+            return name
+    return ""
 
 
 _TURNS: set[Path] = set()  # that this process holds
@@ -87,7 +112,9 @@ def turn(workdir: Path):
             _TURNS.discard(workdir)
 
 
-def claim(workdir: Path, config: dict, fingerprints: dict[str, str], shared: bool = False) -> None:
+def claim(
+    workdir: Path, config: dict, fingerprints: dict[str, str], shared: bool = False, allow_change: bool = False
+) -> list[str]:
     """Writes config.json (flat: dotted key -> value), or holds the one of a study that has begun against it.
 
     Before there is a checkpoint a config may be corrected; then the groups that were made of it go.
@@ -95,36 +122,48 @@ def claim(workdir: Path, config: dict, fingerprints: dict[str, str], shared: boo
     Args:
       fingerprints: data set -> hash of its content; those of a study that is extended join those that are there.
       shared: other processes may be at work on its groups; then a config is not corrected any more.
+      allow_change: of the keys in ROUNDING, once it has begun; changes.jsonl says when, and from what to what.
+
+    Returns:
+      what of those has changed, a line each.
 
     Raises:
       UserError: the workdir holds results of another config; says which keys differ.
     """
     path, key = workdir / "config.json", FINGERPRINT
     there = writers.read_json(path) if path.exists() else {}
-    known = there.get(key, {})
+    known, changed = there.get(key, {}), []
     if begun(workdir) or (shared and there):
         common = {name: value for name, value in known.items() if name in fingerprints}
         own = {name: value for name, value in fingerprints.items() if name in known}
-        _compare(workdir, {**there, key: common}, {**config, key: own})
+        changed = _compare(workdir, {**there, key: common}, {**config, key: own}, allow_change)
         fingerprints = known | fingerprints
     elif _differing(there, config):
         shutil.rmtree(workdir / "groups", ignore_errors=True)
+    if changed:
+        log = workdir / "changes.jsonl"
+        before = log.read_text() if log.exists() else ""
+        values = {k: [there.get(k), config[k]] for k in changed}
+        change = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "changed": values})
+        writers.write_atomically(log, f"{before}{change}\n")
     writers.write_json(path, {**config, key: fingerprints})
+    return [f"{k} was {there.get(k)!r}, is {config[k]!r}" for k in changed]
 
 
 def begun(workdir: Path) -> bool:
     """Whether there are results that bind it to its config."""
-    names = ("groups/*/checkpoints/*.manifest.json", "groups/*/done.json")
-    return any(path for name in names for path in workdir.glob(name))
+    names = ("checkpoints/*.manifest.json", "checkpoints/set_aside/*", "metrics.jsonl", "done.json")
+    there = (path for name in names for path in workdir.glob(f"groups/*/{name}"))
+    return any(path.is_dir() or path.stat().st_size for path in there)
 
 
-def check_same(workdir: Path, config: dict) -> None:
+def check_same(workdir: Path, config: dict, allow_change: bool = False) -> None:
     """Holds the keys of `config` against config.json.
 
     Raises:
       UserError: they differ; says how.
     """
-    _compare(workdir, writers.read_json(workdir / "config.json"), config)
+    _compare(workdir, writers.read_json(workdir / "config.json"), config, allow_change)
 
 
 def check_joins(workdir: Path, other: Path) -> None:
@@ -140,12 +179,17 @@ def check_joins(workdir: Path, other: Path) -> None:
         raise UserError(f"workdir {workdir} and {other} are of different images that are both called {differ[0]}")
 
 
-def _compare(workdir: Path, there: dict, config: dict) -> None:
-    if differ := _differing(there, config):
+def _compare(workdir: Path, there: dict, config: dict, allow_change: bool = False) -> list[str]:
+    """The keys that differ, where that is allowed."""
+    differ = _differing(there, config)
+    of_rounding = all(key in ROUNDING for key in differ)
+    if differ and not (allow_change and of_rounding):
         diff = "; ".join(f"{k}: {there.get(k, '-')!r} there, {config[k]!r} now" for k in differ)
+        allowed = ", or go on with --allow-config-change: only last bits move" if of_rounding else ""
         raise UserError(
-            f"workdir {workdir} holds results of another config ({diff}); choose another with --workdir=DIR"
+            f"workdir {workdir} holds results of another config ({diff}); choose another with --workdir=DIR{allowed}"
         )
+    return differ
 
 
 def _differing(there: dict, config: dict) -> list[str]:

@@ -1,10 +1,12 @@
 """Files: metric rows as JSONL (the truth), everything else made from them. JSON and tables are whole or not there."""
 
+import contextlib
 import hashlib
 import io
 import json
 import math
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -23,17 +25,33 @@ from fmnist_jax.errors import RunError
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes `path` whole or not at all: temporary file, fsync, rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content if isinstance(content, bytes) else content.encode())
+            file.write(content if isinstance(content, bytes) else content.encode(errors="backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        sync_names(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def sync_names(directory: Path) -> None:
+    """Sees to it that the names of the files in a directory are on the disk, as their contents are."""
+    with contextlib.suppress(OSError):  # not every file system lets a directory be opened, or synced
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_csv(path: Path, table: pd.DataFrame, index: bool = False) -> None:
+    """A table as CSV, numbers with seven digits, whole or not at all."""
+    write_atomically(path, table.to_csv(index=index, float_format="%.7g"))
 
 
 def write_json(path: Path, value) -> None:
@@ -172,9 +190,9 @@ def write_tables(directory: Path, name: str, frame: pd.DataFrame) -> None:
     mixed = [c for c in frame if frame[c].dtype == object and len(set(map(type, frame[c]))) > 1]  # 5 and "5, 3"
     table = pa.Table.from_pandas(frame.astype(dict.fromkeys(mixed, str)), preserve_index=False)
     for suffix, write in ((".parquet", pyarrow.parquet.write_table), (".csv", pyarrow.csv.write_csv)):
-        temporary = directory / f".{name}{suffix}"
-        write(table, temporary)
-        os.replace(temporary, directory / (name + suffix))
+        content = io.BytesIO()
+        write(table, content)
+        write_atomically(directory / (name + suffix), content.getvalue())
 
 
 def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFrame, hyper: dict) -> None:
@@ -187,11 +205,11 @@ def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFra
     for result in results.to_dict("records"):
         arm, seed, fold = (result[axis] for axis in axes)
         path = directory / f"{_short(arm)}-seed{seed}-fold{fold}".replace("/", "_")
-        for old in path.glob("events.*"):
-            old.unlink()
+        making = directory / f".{path.name}"
+        shutil.rmtree(making, ignore_errors=True)
         rows = by_run.get((arm, seed, fold), curves.iloc[:0])
         # A queue that holds every event: with a shorter one tensorboardX waits for ever on a full disk.
-        with SummaryWriter(str(path), max_queue=100 + len(rows) * len(metrics)) as writer:
+        with SummaryWriter(str(making), max_queue=100 + len(rows) * len(metrics)) as writer:
             for row in rows.to_dict("records"):
                 for metric in metrics:
                     if _finite(row[metric]):
@@ -199,6 +217,8 @@ def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFra
             finals = {k: v for k, v in result.items() if k.startswith("test_") and _finite(v)}
             own = {k: _hparam(v) for k, v in result.items() if k in hyper}
             writer.add_hparams({**base, **own, "seed": seed, "fold": fold}, finals, name=".")
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(making, path)
 
 
 def _short(name: str) -> str:

@@ -2,8 +2,8 @@
 # Trains a config as one program on N nodes of a SLURM cluster, one task a node, joined by jax.distributed.
 # usage: launch/slurm_multinode.sh [--dry-run] N CONFIG --workdir=DIR [FLAGS...] [-- SBATCH FLAGS...]
 #   launch/slurm_multinode.sh 2 configs/kunze.py --workdir=/scratch/kunze -- --time=4:00:00 --gpus-per-node=8
-# A job that is preempted, or whose time is up, saves and goes on in the queue. All nodes see DIR: a shared disk, or
-# gs:// or s3://. Groups that need not be one program train faster with slurm_array.sh.
+# A job that is preempted, or whose time is up, saves and goes on in the queue. All nodes see DIR, a shared disk. Groups
+# that need not be one program train faster with slurm_array.sh.
 set -euo pipefail
 here=$(dirname "$0")
 . "$here/common.bash"
@@ -19,10 +19,10 @@ while [[ $# -gt 0 && $1 != -- ]]; do
 done
 [[ $# -gt 0 ]] && shift
 [[ $(workdir_of "${flags[@]+"${flags[@]}"}") ]] ||
-  fail "--workdir=DIR: missing; give a directory that all nodes see, or gs://BUCKET/DIR"
+  fail "--workdir=DIR: missing; give a directory that all nodes see"
 needs sbatch "run this where SLURM takes jobs, such as a login node"
 
 run sbatch --parsable --job-name="$(basename "$config")" --nodes="$nodes" --ntasks-per-node=1 --exclusive --requeue \
   --signal=B:USR1@60 --open-mode=append "$@" "$here/slurm_task.sh" \
   srun --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=0 \
-  python -m fmnist_jax.main --config="$config" "${flags[@]}" --distributed
+  python -m fmnist_jax.main --config="$config" "${flags[@]}" --distributed=auto

@@ -57,7 +57,7 @@ install() {
     on_workers "mkdir -p fmnist_jax && cd fmnist_jax && tar -xzf ../fmnist_jax.tar.gz &&
       PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --quiet --user uv &&
       python3 -m uv venv --quiet --allow-existing --python=3.12 .venv &&
-      python3 -m uv pip install --quiet -r requirements.txt 'jax[tpu]'"
+      python3 -m uv pip install --quiet -r requirements.txt gcsfs 'jax[tpu]'"
 }
 
 delete() {
@@ -122,7 +122,7 @@ train() { # CONFIG FLAGS...
   # A second start waits for the first, which an ssh connection that broke may have left behind.
   program="cd fmnist_jax/.venv/.. || { echo 'error: not installed here; run launch/tpu_vm.sh install'; exit 2; }; "
   program+="exec flock --no-fork ../fmnist_jax.lock .venv/bin/python -m fmnist_jax.main "
-  program+=$(shown --config="$1" "${@:2}" --distributed)
+  program+=$(shown --config="$1" "${@:2}" --claim) # each worker takes groups off the bucket
   if [[ $dry_run ]]; then
     echo "# once the TPU is READY:"
     on_workers "$program"

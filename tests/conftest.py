@@ -22,7 +22,7 @@ LONGEST = (
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
 # whatever compares the bits of two of them, have them as a user has.
 COMPILED_QUICKLY = (
-    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py"),
+    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults_more.py"),
     *("test_models.py", "test_paper.py", "test_plan.py", "test_pooling.py", "test_profiling.py", "test_references.py"),
     *("test_studies.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
 )

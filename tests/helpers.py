@@ -49,14 +49,15 @@ def images(n: int, seed: int = 0):
 
 def resolved(c, train_size=192, image_shape=(28, 28, 1)):
     """(static, hyper) of a config."""
-    return experiment.resolve(config.parse(c), image_shape, 10, train_size, "blocked")
+    method = "blocked" if c.mesh == 1 else "patches"
+    return experiment.resolve(config.parse(c), image_shape, 10, train_size, method)
 
 
 def build(c, *, seeds=(0, 1, 2), mode="map", devices=1, hypers=None, train_size=192, n=240):
     """A population on random images and its inputs; `hypers` one a run."""
     static, hyper = resolved(c, train_size)
     hypers = hypers or [hyper] * len(seeds)
-    pop = Population(static, len(seeds), sharding.devices_for(len(seeds), devices), mode)
+    pop = Population(static, len(seeds), sharding.slots_for(len(seeds), devices, static.mesh), mode)
     pixels, labels = images(n)
     runs = len(seeds)
     inputs = Inputs(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -78,19 +79,29 @@ def test_every_file_truncated_flipped_or_deleted_is_noticed_and_the_one_before_u
             assert step == 3, (name, damage)
             assert same(restored, state(3))
             assert not (copy / "4").exists()
-            cut_off = (str(name), damage) == ("4.manifest.json", "delete")
-            assert ("set aside" in caplog.text) != cut_off
-            assert (copy / "set_aside").exists() != cut_off
+            assert not (copy / "4.manifest.json").exists()
+            assert "set aside" in caplog.text
+            lost = (str(name), damage) == ("4.manifest.json", "delete")
+            assert [p.name for p in (copy / "set_aside").iterdir()] == ["unconfirmed" if lost else "4-0"]
             shutil.rmtree(copy)
 
 
-def test_a_save_that_was_cut_off_is_removed(saved):
-    (saved / "4.manifest.json").unlink()
+def test_a_save_that_was_cut_off_or_has_lost_its_manifest_is_set_aside_the_newest_alone(saved):
     torn = saved / "5.orbax-checkpoint-tmp-1"
     torn.mkdir()
+    (saved / "4.manifest.json").unlink()
     assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 3
     assert not torn.exists()
     assert not (saved / "4").exists()
+    aside = saved / "set_aside" / "unconfirmed"
+    assert (aside / "default" / "_METADATA").exists()
+    (aside / "of 4").touch()
+    (saved / "3.manifest.json").unlink()
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 1
+    assert [p.name for p in (saved / "set_aside").iterdir()] == ["unconfirmed"]
+    assert not (aside / "of 4").exists()
+    (saved / "1.manifest.json").unlink()
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0)) is None
 
 
 def test_saving_goes_on_after_a_restore(saved):
@@ -125,3 +136,15 @@ def test_a_damaged_older_checkpoint_is_set_aside_and_a_half_pruned_one_removed(s
 def test_a_manifest_that_is_no_object_is_unreadable(saved):
     (saved / "4.manifest.json").write_text("[]")
     assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 3
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a*", "**", "a?", "a\\b", os.fsdecode(b"\xff"), "é 写\n$x 'y' \"z\" <b> %s"])
+def test_a_directory_may_have_any_name(name, tmp_path):
+    """Orbax globs in it, and TensorStore takes a backslash for a slash, and no byte that is no UTF-8."""
+    (tmp_path / "ab" / "c").mkdir(parents=True)  # what a glob, or such a slash, would lead to
+    checkpoints = checkpoint.Checkpoints(tmp_path / name / "c", keep=2)
+    checkpoints.save(1, state(1), 0.5)
+    checkpoints.close()
+    assert same(checkpoint.Checkpoints(tmp_path / name / "c", 2).restore(state(0))[1], state(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["ab", name])
+    assert not list((tmp_path / "ab" / "c").iterdir())

@@ -72,8 +72,9 @@ def test_read_idx_names_what_is_wrong_with_the_gz(tmp_path, content, expected):
 
 @pytest.mark.parametrize("pack", [bytes, zipped])
 def test_read_idx_does_not_believe_a_huge_header(tmp_path, pack):
-    (tmp_path / "x").write_bytes(pack(struct.pack(">BBBB4I", 0, 0, 8, 4, *[2**32 - 1] * 4) + b"0123"))
-    assert "more than the file can hold" in message_of(idx.read_idx, tmp_path / "x")
+    for size, said in ((2**32 - 1, "are not read"), (2**8 - 1, "more than the file can hold")):
+        (tmp_path / "x").write_bytes(pack(struct.pack(">BBBB4I", 0, 0, 8, 4, *[size] * 4) + b"0123"))
+        assert said in message_of(idx.read_idx, tmp_path / "x")
 
 
 def test_read_idx_stops_decompressing_where_the_header_ends(tmp_path):
@@ -87,6 +88,17 @@ def test_read_idx_stops_decompressing_where_the_header_ends(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 2**24
     finally:
         tracemalloc.stop()
+
+
+def test_read_idx_reads_no_more_than_the_most_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(idx, "_MOST_BYTES", 50)
+    path = tmp_path / "x"
+    path.write_bytes(encoded(np.zeros((4, 10))))
+    assert f"{path}: 52 bytes; an IDX file of more than 50 is not read" in message_of(idx.read_idx, path)
+    path.write_bytes(zipped(encoded(np.zeros((4, 13)))))
+    assert f"{path}: its header promises 52 values; more than 50 are not read" in message_of(idx.read_idx, path)
+    path.write_bytes(zipped(encoded(np.zeros((4, 12)))))
+    assert idx.read_idx(path).shape == (4, 12)
 
 
 def test_read_idx_names_a_file_that_is_not_there(tmp_path):
@@ -141,12 +153,22 @@ def test_idx_loads_unverified_files(tmp_path):
     ("change", "expected"),
     [
         ({"test_labels": (2, 7)}, "t10k-labels-idx1-ubyte.gz: label 7 at index 1 is out of range: 3 classes"),
-        ({"train_labels": (0, 1, 2)}, "train: 4 images and 3 labels"),
+        ({"train_labels": (0, 1, 2)}, "train-images-idx3-ubyte.gz: 4 images and 3 labels"),
         ({"train_labels": [[0, 1], [2, 1]]}, "train-labels-idx1-ubyte.gz: rank 2, expected 1"),
+        ({"train_labels": (0, 1, 3, 1)}, "train-labels-idx1-ubyte.gz: labels up to 3, and none of them 2; number the"),
     ],
 )
 def test_idx_sets_that_do_not_fit_together(tmp_path, change, expected):
     assert expected in message_of(data.load, "idx", data_dir=str(write_set(tmp_path / "set", **change)))
+
+
+def test_files_that_have_changed_places_are_named(tmp_path):
+    place = write_set(tmp_path / "set")
+    pixels, labels = (place / f"train-{name}-ubyte.gz" for name in ("images-idx3", "labels-idx1"))
+    pixels.rename(place / "x")
+    labels.rename(pixels)
+    (place / "x").rename(labels)
+    assert f"{pixels}: rank 1, expected 3" in message_of(data.load, "idx", data_dir=str(place))
 
 
 def test_idx_needs_a_data_dir():

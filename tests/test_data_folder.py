@@ -1,9 +1,10 @@
 """Image folders: what is decoded, what is cached, and what is refused."""
 
 import errno
+import fcntl
 import os
 import shutil
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,23 @@ def test_links_out_of_the_folder_are_refused(folder, tmp_path, what):
     assert f"{folder / what}: a link out of the dataset" in message_of(folder)
 
 
+@pytest.mark.parametrize("name", [b"a\nb", b"\x1b[31m", b"\xff"])
+def test_a_class_is_called_something_that_can_be_printed(folder, name):
+    os.rename(folder / "Training" / "banana", os.path.join(os.fsencode(folder / "Training"), name))
+    message = message_of(folder)
+    assert message.startswith(f"{folder}/Training: a folder called ")
+    assert message.isprintable()
+
+
+def test_a_file_too_large_for_an_image_is_refused_by_its_name(folder, monkeypatch):
+    path = folder / "Test" / "banana" / "9.png"
+    monkeypatch.setattr(images, "MAX_BYTES", max(p.stat().st_size for p in folder.rglob("*.png")))
+    load(folder)
+    path.write_bytes(path.read_bytes() + bytes(images.MAX_BYTES))
+    assert f"{path}: " in message_of(folder)
+    assert "bytes are too many for an image" in message_of(folder)
+
+
 def test_links_within_the_folder_are_followed_and_broken_ones_named(folder):
     link = folder / "Training" / "apple" / "3.png"
     link.symlink_to("0.png")
@@ -199,7 +217,7 @@ def test_links_within_the_folder_are_followed_and_broken_ones_named(folder):
 
 
 def test_a_build_that_breaks_off_leaves_nothing(folder, own_cache, monkeypatch):
-    def full(*args):
+    def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
@@ -215,16 +233,19 @@ def test_a_cache_that_cannot_be_made(folder, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["train_images.npy", "test_labels.npy", "meta.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "flipped"])
 def test_a_damaged_cache_is_built_again(folder, own_cache, file, damage):
     whole = load(folder)
     expected, fingerprint = np.array(whole.train_images), whole.fingerprint
     del whole
     path = next(own_cache.iterdir()) / file
+    content = path.read_bytes()
     if damage == "gone":
         path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-7])
+    elif damage == "cut":
+        path.write_bytes(content[:-7])
+    else:  # in meta.json a letter of what is said of the arrays, or of a hash
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     again = load(folder)
     np.testing.assert_array_equal(again.train_images, expected)
     assert again.fingerprint == fingerprint
@@ -232,18 +253,56 @@ def test_a_damaged_cache_is_built_again(folder, own_cache, file, damage):
 
 
 def test_what_a_killed_build_left_is_swept_and_a_living_one_is_not(folder, own_cache):
-    old, young = own_cache / ".building-old", own_cache / ".building-young"
-    for left in (old, young):
+    """Whatever the clock says: what counts is whether the kernel still holds the lock for someone."""
+    dead, living, begun = (own_cache / f".building-{name}" for name in ("dead", "living", "begun"))
+    for left in (dead, living, begun):
         left.mkdir(parents=True)
-    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    os.utime(living, (0, 0))
+    (dead / "lock").touch()
+    with open(living / "lock", "wb") as lock:  # `begun` has none yet
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        load(folder)
+        assert not dead.exists()
+        assert living.exists()
+        assert begun.exists()
+    shutil.rmtree(next(path for path in own_cache.iterdir() if not path.name.startswith(".")))
     load(folder)
-    assert young.exists()
-    assert not old.exists()
+    assert not living.exists()
 
 
 def test_in_threads_keeps_order_over_chunks():
     count = 2 * images._CHUNK + 3
     assert list(images.in_threads(lambda i: i * i, range(count))) == [i * i for i in range(count)]
+
+
+def test_in_threads_is_a_few_ahead_of_its_reader_and_stops_where_it_does():
+    drawn, made = [], []
+    gate = threading.Event()
+
+    def items():
+        for i in range(1000):
+            drawn.append(i)
+            yield i
+
+    found = images.in_threads(lambda i: (gate.wait(10), made.append(i)), items())
+    gate.set()
+    next(found)
+    ahead = 2 * min(os.cpu_count() or 1, images._MOST_THREADS) + 1
+    assert len(drawn) == ahead
+    found.close()
+    assert len(drawn) == ahead
+    assert len(made) <= ahead
+
+
+def test_in_threads_ends_with_the_first_that_fails():
+    def fail(i):
+        if i == 3:
+            raise UserError("three")
+        return i
+
+    found = images.in_threads(fail, range(1000))
+    with pytest.raises(UserError, match="three"):
+        list(found)
 
 
 def test_the_loser_of_a_race_uses_the_winners_arrays(folder, own_cache, monkeypatch):

@@ -1,5 +1,6 @@
 """TFDS sets, on small ones of our own: prepared without TensorFlow and without a network."""
 
+import hashlib
 import io
 import sys
 
@@ -141,3 +142,17 @@ def test_without_a_network_it_does_not_try_for_minutes(tmp_path, monkeypatch):
 def test_fetch_fails_at_once_without_a_network(tmp_path):
     with pytest.raises(OSError, match="127"):
         from_tfds.fetch({"x": "http://127.0.0.1:9/x"}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["huggingface:x", "kaggle:mnist", "mnist:../x", "a/b/c", "mnist:3.0.1/x", "https://x"])
+def test_a_name_that_would_fetch_code_is_refused(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(tfds, "builder", lambda *_, **__: pytest.fail("asked TFDS"))
+    assert "not a name of TFDS" in message_of(tmp_path, name)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_label_out_of_range_is_refused(label):
+    """A set is checked when it is prepared, which may have been elsewhere."""
+    source = [{"image": png(1).getvalue(), "label": 0}, {"image": png(2).getvalue(), "label": label}]
+    with pytest.raises(UserError, match=rf"x\[1\]: label {label} of 2 classes"):
+        list(from_tfds._decoded(source, "x", 1, 0, [], 2, hashlib.sha256()))

@@ -466,7 +466,7 @@ def test_multinode_is_a_task_a_node(stubs):
     assert {"--nodes=2", "--ntasks-per-node=1", "--requeue", "--signal=B:USR1@60", "--time=60"} <= set(call)
     srun = call[call.index("srun") :]
     assert "--ntasks-per-node=1" in srun
-    assert srun[srun.index("python") :] == [*PROGRAM, "--workdir=/a b/c", "--distributed"]
+    assert srun[srun.index("python") :] == [*PROGRAM, "--workdir=/a b/c", "--distributed=auto"]
 
 
 def test_what_is_submitted_is_there_and_can_be_run():
@@ -591,7 +591,7 @@ def test_install_takes_the_checkout_to_all_workers(stubs):
     assert copied[4:7] == ["scp", tarball, "tpu:fmnist_jax.tar.gz"]
     for call in (copied, installed):
         assert "--worker=all" in call
-    assert "-r requirements.txt 'jax[tpu]'" in installed[-1]
+    assert "-r requirements.txt gcsfs 'jax[tpu]'" in installed[-1]
 
 
 def test_a_failed_copy_is_not_installed(stubs):
@@ -619,7 +619,7 @@ def test_a_tpu_trains_until_done_bad_or_stopped(stubs, status):
     words = subprocess.run(bash, capture_output=True, text=True, check=True).stdout.splitlines()
     assert words == [
         *("flock", "--no-fork", "../fmnist_jax.lock", ".venv/bin/python", "-m", "fmnist_jax.main"),
-        *(f"--config={CONFIG}", BUCKET, "--config.paper.question=what's it?", "--distributed"),
+        *(f"--config={CONFIG}", BUCKET, "--config.paper.question=what's it?", "--claim"),
     ]
 
 

@@ -65,7 +65,7 @@ def test_a_sleeper_that_beats_or_lets_go_when_it_is_too_late_disturbs_nobody(tmp
     claim, other = watch().take(tmp_path), watch()
     asleep(claim)
     taken = leases.Claim(tmp_path, 1, BEAT)
-    claim._write(7)
+    claim._change(leases._content(7))
     claim.close()
     taken.check()
     assert other.take(tmp_path) is None
@@ -75,9 +75,9 @@ def test_a_sleeper_that_beats_or_lets_go_when_it_is_too_late_disturbs_nobody(tmp
 def test_who_comes_with_what_is_long_past_takes_nothing(tmp_path, monkeypatch):
     """It saw claim 0; since then 1 and 2 were made, and those below removed."""
     holder, late = leases.Claim(tmp_path, 2, BEAT), watch()
-    real, seen = leases.newest, [0]
+    real, seen = leases.Files.numbers, [{0}]
     monkeypatch.setattr(leases.Watch, "_free", lambda *_: True)
-    monkeypatch.setattr(leases, "newest", lambda directory: seen.pop() if seen else real(directory))
+    monkeypatch.setattr(leases.Files, "numbers", lambda files: seen.pop() if seen else real(files))
     assert late.take(tmp_path) is None
     holder.check()
     holder.close()

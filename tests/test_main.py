@@ -4,14 +4,16 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import kills
 import pytest
+
+from benchmarks.faults import subject
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,17 +97,17 @@ def test_verbose_shows_the_traceback(forked):
 
 
 def config_flag(part="mapped"):
-    return f"--config={ROOT / 'tests/kill_config.py'}:{part}"
+    return f"--config={ROOT / 'benchmarks/faults/config.py'}:{part}"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Of a part of kill_config: what a run of it that nobody disturbs comes to, and its seconds."""
+    """Of a part of benchmarks/faults/config.py: what a study that nobody disturbs comes to, and its seconds."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
 
     @functools.cache
     def of(part):
-        return kills.undisturbed(tmp_path_factory.mktemp("whole") / "w", part)
+        return subject.undisturbed(tmp_path_factory.mktemp("whole") / "w", part)
 
     return of
 
@@ -118,11 +120,13 @@ def programs():
 
 @pytest.mark.parametrize("part", ["mapped", "vmapped"])
 def test_law_2_killed_and_resumed_has_the_bits_of_an_unkilled_run(whole, part, tmp_path):
-    """One random moment a mode here; `python tests/kills.py --kills 20` for more."""
+    """One random moment a mode here; `python -m benchmarks.faults --only=kills` for more."""
     wanted, seconds = whole(part)
-    got = kills.trial(tmp_path / "w", part, seconds, random.Random(tmp_path.name))
-    assert got.keys() == wanted.keys()
-    assert [k for k in wanted if got[k] != wanted[k]] == []
+    moments = random.Random(tmp_path.name)
+    while subject.run(tmp_path / "w", part, kill_after=moments.uniform(0.3, 0.95) * seconds):
+        shutil.rmtree(tmp_path / "w")  # this time it was quicker than the kill
+    subject.run(tmp_path / "w", part)
+    assert subject.differing(subject.outcome(tmp_path / "w"), wanted) == ""
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, pa
     compiled = programs()
     assert compiled
     process = subprocess.Popen(
-        kills.command(tmp_path, part), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        subject.command(tmp_path, part), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     while not (tmp_path / "groups/0/metrics.jsonl").exists() or not (tmp_path / "groups/0/metrics.jsonl").read_text():
         assert process.poll() is None
@@ -143,24 +147,22 @@ def test_a_signal_saves_says_so_and_resumes_to_the_same_bits(whole, tmp_path, pa
     shown, error = process.communicate(timeout=60)
     assert process.returncode == status, shown + error
     assert "all saved; the same command goes on from there" in error
-    assert kills.run(tmp_path, part)
-    got = kills.outcome(tmp_path)
-    assert [k for k in wanted if got[k] != wanted[k]] == []
+    assert subject.run(tmp_path, part)
+    assert subject.differing(subject.outcome(tmp_path), wanted) == ""
     assert programs() == compiled
 
 
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(whole, tmp_path):
     part, (wanted, _) = "mapped", whole("mapped")
-    limited = ["bash", "-c", 'ulimit -f 30; exec "$@"', "-", *kills.command(tmp_path, part)]
+    limited = ["bash", "-c", 'ulimit -f 30; exec "$@"', "-", *subject.command(tmp_path, part)]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=120)
     status, error = done.returncode, done.stderr
     assert status == 1
     assert "file too large" in error
     assert "Traceback" not in error
     assert error.count("\n") == 1
-    assert kills.run(tmp_path, part)
-    got = kills.outcome(tmp_path)
-    assert [k for k in wanted if got[k] != wanted[k]] == []
+    assert subject.run(tmp_path, part)
+    assert subject.differing(subject.outcome(tmp_path), wanted) == ""
 
 
 def test_a_plan_of_the_command_trains_nothing(tmp_path):

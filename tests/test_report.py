@@ -1,6 +1,8 @@
 """The page as text: its numbers are the analysis's, what users wrote stays text, and what is not there is left out."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -238,6 +240,40 @@ def test_what_users_wrote_stays_text():
     assert [tag for tag, _ in found.tags].count("script") == 4
     assert "img" not in [tag for tag, _ in found.tags]  # its picture was no picture
     assert found.data()["arms"] == list(study.arms)
+
+
+def policy_of(found: Elements) -> dict[str, list[str]]:
+    (content,) = (a["content"] for tag, a in found.tags if a.get("http-equiv") == "Content-Security-Policy")
+    return {name: values for name, *values in (rule.split() for rule in content.split(";"))}
+
+
+def test_a_browser_runs_the_scripts_of_a_page_by_their_hashes_and_no_other(full):
+    """And it stands before the first of them, or it would not hold for that."""
+    found = Elements(page.render(full))
+    rules = policy_of(found)
+    code = [text for text in found.scripts if text and not text.lstrip().startswith("{")]
+    code = [text.replace("\r\n", "\n").replace("\r", "\n") for text in code]  # as a browser reads it
+    hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in code]
+    assert len(code) == 3
+    assert rules.pop("script-src") == [*hashes, "'unsafe-eval'"]  # which Plotly's drawing with WebGL wants
+    assert rules == {
+        "default-src": ["'none'"],
+        "style-src": ["'unsafe-inline'"],
+        "img-src": ["data:", "blob:"],
+        "worker-src": ["blob:"],
+        "base-uri": ["'none'"],
+        "form-action": ["'none'"],
+    }
+    order = [tag for tag, a in found.tags if tag == "script" or "http-equiv" in a]
+    assert order[0] == "meta"
+    assert not [name for _, a in found.tags for name in a if name.startswith("on")]  # no code in attributes
+
+
+def test_without_plotly_nothing_is_compiled():
+    made = page.scripts(("format.js",), plotly=False)
+    assert "unsafe-eval" not in made["policy"]
+    assert made["plotly"] == ""
+    assert made["policy"].count("sha256-") == 2
 
 
 def test_nothing_comes_from_the_network(full):

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fmnist_jax.analysis import Analysis, analyse
-from fmnist_jax.report import figures, frames, stills
+from fmnist_jax.report import figures, frames, stills, style
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +144,15 @@ def test_names_of_files_hold_no_slash(tmp_path):
     study = made_up.study({"a/b c": [1, 2]}, lambda v: 0.5)
     stills.write(analyse(dataclasses.replace(study, curves=pd.DataFrame())), tmp_path)
     assert (tmp_path / "slices_a_b_c.png").exists()
+
+
+def test_a_dollar_is_a_dollar(tmp_path, monkeypatch):
+    """Names are no formulas; this one would be a wrong one."""
+    made = made_up.study({"a": [1, 2]}, lambda v: 0.5, seeds=2)
+    names = {arm: f"{arm} $\\frac{{5$ and $x_1^2$" for arm in made.arms}
+    runs, curves = (table.assign(arm=table["arm"].map(names)) for table in (made.runs, made.curves))
+    analysis = analyse(dataclasses.replace(made, arms=tuple(names.values()), runs=runs, curves=curves))
+    assert "dots" in stills.write(analysis, tmp_path)
+    monkeypatch.setitem(style.STYLE, "text.parse_math", True)
+    with pytest.raises(ValueError, match="frac"):
+        stills.write(analysis, tmp_path)

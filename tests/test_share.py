@@ -170,7 +170,7 @@ import test_share
 from fmnist_jax import config, leases, sharding, study
 from fmnist_jax.share import Share
 leases.BEAT, leases.LEASE = 0.2, 2.0
-leases.Watch.__init__.__defaults__ = (2.0, 0.2)
+leases.Watch.__init__.__defaults__ = (2.0, 0.2, leases.Files)
 sharding.configure("cpu")
 c = test_share.asked(population__most_runs=1, seeds=4, train__duration=sys.argv[2])
 study.run(config.parse(c), Path(sys.argv[1]), Console(quiet=True), share=Share(claim=True))
@@ -194,7 +194,7 @@ def test_those_that_claim_train_every_group_once(alone, tmp_path):
         _, said = one.communicate(timeout=120)
         assert one.returncode == 0, said
     assert sessions(tmp_path) == [1] * 8
-    holders = {leases.parsed(leases.read(place.directory, 0))["holder"] for place in places.there(tmp_path)}
+    holders = {leases.parsed(leases.Files(place.directory).read(0))["holder"] for place in places.there(tmp_path)}
     assert len(holders) == 2
     first = numbers(tmp_path)
     pd.testing.assert_frame_equal(first[first["seed"] < 2].reset_index(drop=True), alone)
@@ -212,7 +212,7 @@ def test_a_dead_ones_group_is_taken_over_and_no_row_is_lost_or_twice(tmp_path):
     first.send_signal(signal.SIGCONT)  # and comes back when all is done
     _, said = first.communicate(timeout=60)
     assert first.returncode == 0, said
-    assert max(leases.newest(place.directory) for place in places.there(tmp_path)) == 1
+    assert max(max(leases.Files(place.directory).numbers()) for place in places.there(tmp_path)) == 1
     for place in places.there(tmp_path):
         steps = [json.loads(line)["step"] for line in (place.directory / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps))

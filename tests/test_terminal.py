@@ -1,10 +1,15 @@
 """What the terminal says while a study trains."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 from rich.console import Console
 
 from fmnist_jax import terminal
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_the_time_left_counts_from_where_the_study_went_on(monkeypatch):
@@ -66,3 +71,33 @@ def test_names_are_shown_as_they_are():
     assert name in shown
     assert "a [red] study" in shown
     assert shown.rstrip().endswith("[/b]")
+
+
+def test_a_reader_that_leaves_ends_nothing():
+    """`fmnist_jax ... | head -1`, which closes the pipe after a line."""
+    code = (
+        "import sys; from fmnist_jax import terminal; sys.stdout = terminal.Steadfast(sys.stdout)\n"
+        "for i in range(10**5): print(i, flush=i % 100 == 0)\n"
+        "print('came to its end', file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"came to its end\n"
+    assert process.returncode == 0
+
+
+def test_a_stream_that_lacks_letters_shows_them_as_escapes():
+    raw = io.BytesIO()
+    stream = terminal.Steadfast(io.TextIOWrapper(raw, encoding="ascii"))
+    assert stream.write("é – 写\n") == 6
+    stream.flush()
+    assert raw.getvalue() == b"\\xe9 \\u2013 \\u5199\n"
+    assert stream.encoding == "ascii"  # all else is the stream's own
+
+
+def test_what_a_terminal_would_obey_is_shown_as_escapes():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    terminal.say(console, "a\x1b[2Jb\x07 \u202ec \udcff é写🍎 and\na second line")
+    assert console.file.getvalue().rstrip() == "a\\x1b[2Jb\\x07 \\u202ec \\udcff é写🍎 and\na second line"

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import types
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -425,4 +426,16 @@ def test_a_pth_that_is_no_state_dict_is_refused(tmp_path):
             weights.load(str(path), wanted)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="damaged, or holds more than tensors"):
+        weights.load(str(path), wanted)
+
+
+def test_a_pth_that_would_take_more_memory_than_room_is_refused(tmp_path):
+    torch = pytest.importorskip("torch", reason="torch is not installed; pip install -r benchmarks/requirements.txt")
+    wanted, path = network()[2], tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(UserError, match="its parts are larger than it is"):
+        weights.load(str(path), wanted)
+    torch.save({"fc.bias": torch.zeros(1, dtype=torch.float64).expand(10**6)}, path)
+    with pytest.raises(UserError, match="'fc.bias' has more numbers than the file"):
         weights.load(str(path), wanted)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fmnist_jax import writers
@@ -85,3 +86,34 @@ def test_who_has_the_old_file_open_adds_nothing_to_the_new_one(tmp_path):
     assert [row["step"] for row in writers.read_rows(path)] == [1, 2]
     owner.close()
     sleeper.close()
+
+
+def test_a_file_has_its_name_on_the_disk_too(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        writers.os, "fsync", lambda handle: synced.append(writers.os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    writers.write_json(tmp_path / "a.json", {"a": 1})
+    assert len(synced) == 2
+    assert synced[0].startswith(f"{tmp_path}/.")  # the temporary file
+    assert synced[1] == str(tmp_path)
+    writers.sync_names(tmp_path / "not there")  # where a directory cannot be synced, that is left
+
+
+def test_a_table_is_whole_or_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    writers.write_csv(path, pd.DataFrame({"arm": ["a,b"], "loss": [0.123456789]}))
+    assert path.read_text() == 'arm,loss\n"a,b",0.1234568\n'
+    writers.write_csv(path, pd.DataFrame({"x": [1]}, index=pd.Index(["first"], name="arm")), index=True)
+    assert path.read_text() == "arm,x\nfirst,1\n"
+    monkeypatch.setattr(writers.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        writers.write_csv(path, pd.DataFrame({"y": [2]}))
+    assert path.read_text() == "arm,x\nfirst,1\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_what_is_no_utf_8_is_written_as_escapes(tmp_path):
+    """A workdir may be called so: os.fsdecode makes half a character of such a byte."""
+    writers.write_atomically(tmp_path / "page", "caf\udce9 é")
+    assert (tmp_path / "page").read_bytes() == "caf\\udce9 é".encode()

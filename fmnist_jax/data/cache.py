@@ -1,12 +1,17 @@
-"""Decoded images, kept as memory-mapped arrays under the user's cache: each set is there whole or not at all."""
+"""Decoded images, kept as memory-mapped arrays under the user's cache: each set is there whole or not at all.
 
+What it is made of is on the disk before it has its name, with SHA-256 of every file, held against it at each start.
+"""
+
+import concurrent.futures
 import contextlib
 import dataclasses
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,8 +20,7 @@ import numpy as np
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.errors import RunError
 
-LAYOUT = 1  # part of every key: raise it when what is stored, or how it is decoded, changes
-_STALE_SECONDS = 24 * 3600
+LAYOUT = 2  # part of every key: raise it when what is stored, or how it is decoded, changes
 _BUILDING = ".building-"
 
 
@@ -55,18 +59,24 @@ def decoded(key: str, name: str, build: Callable[[], tuple[Part, Part, tuple[str
     if final.is_dir():
         try:
             return _open(final, name)
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             shutil.rmtree(final, ignore_errors=True)  # damaged from outside: build it again
     train, test, class_names, fingerprint = build()
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         _sweep(final.parent)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=_BUILDING) as scratch:
+        with (
+            tempfile.TemporaryDirectory(dir=final.parent, prefix=_BUILDING) as scratch,
+            open(Path(scratch) / "lock", "wb") as lock,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX)  # says that this build is alive
             whole = Path(scratch) / "whole"
             whole.mkdir()
             _write(whole, "train", train)
             _write(whole, "test", test)
-            (whole / "meta.json").write_text(json.dumps({"class_names": class_names, "fingerprint": fingerprint()}))
+            about = {"class_names": list(class_names), "fingerprint": fingerprint()}
+            with _durable(whole / "meta.json") as file:
+                file.write(json.dumps({"about": about, "sha256": _digests(whole, about)}).encode())
             try:
                 os.replace(whole, final)
             except OSError:
@@ -81,32 +91,59 @@ def decoded(key: str, name: str, build: Callable[[], tuple[Part, Part, tuple[str
 
 
 def _open(directory: Path, name: str) -> Dataset:
-    """Raises OSError, ValueError, KeyError or EOFError if it is damaged."""
+    """Raises OSError, ValueError, KeyError, TypeError or EOFError if it is damaged."""
     meta = json.loads((directory / "meta.json").read_text())
+    if _digests(directory, about := meta["about"]) != meta["sha256"]:
+        raise ValueError(f"{directory}: not as it was written")
     arrays = {
-        f"{part}_{kind}": np.load(directory / f"{part}_{kind}.npy", mmap_mode="r" if kind == "images" else None)
+        f"{part}_{kind}": np.load(
+            directory / f"{part}_{kind}.npy", mmap_mode="r" if kind == "images" else None, allow_pickle=False
+        )
         for part in ("train", "test")
         for kind in ("images", "labels")
     }
     for part in ("train", "test"):
         if len(arrays[f"{part}_images"]) != len(arrays[f"{part}_labels"]):
             raise ValueError(f"{directory}: {part} has not one label an image")
-    return Dataset(name=name, class_names=tuple(meta["class_names"]), fingerprint=meta["fingerprint"], **arrays)
+    return Dataset(name=name, class_names=tuple(about["class_names"]), fingerprint=about["fingerprint"], **arrays)
 
 
 def _write(directory: Path, part: str, source: Part) -> None:
     # Plain writes, not an open_memmap: on a full disk a write raises ENOSPC where a mapped page kills with SIGBUS.
-    with (directory / f"{part}_images.npy").open("wb") as file:
+    with _durable(directory / f"{part}_images.npy") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": source.shape}
         np.lib.format.write_array_header_1_0(file, header)
         for image in source.images:
             file.write(np.ascontiguousarray(image))
-    np.save(directory / f"{part}_labels.npy", np.asarray(source.labels, np.int32))
+    with _durable(directory / f"{part}_labels.npy") as file:
+        np.save(file, np.asarray(source.labels, np.int32), allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _durable(path: Path):
+    """A new file, on the disk when it is closed."""
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digests(directory: Path, about: dict) -> dict[str, str]:
+    """SHA-256 of what is said of the arrays, and of each of them, read side by side: hashlib lets go of the GIL."""
+
+    def digest(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    paths = sorted(directory.glob("*.npy"))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        found = dict(zip((path.name for path in paths), pool.map(digest, paths), strict=True))
+    return found | {"about": hashlib.sha256(json.dumps(about).encode()).hexdigest()}
 
 
 def _sweep(directory: Path) -> None:
-    """Removes what builds that were killed left behind, a day later, when no living one can still be at it."""
+    """Removes what builds that were killed left behind; of a living one the kernel still holds the lock."""
     for left in directory.glob(f"{_BUILDING}*"):
-        with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError), open(left / "lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)

@@ -41,7 +41,7 @@ def load(data_dir: str, image_size: int = 0) -> Dataset:
     """
     if not data_dir:
         raise UserError("dataset.name=folder needs --config.dataset.data_dir=DIR, with DIR/Training and DIR/Test in it")
-    root = Path(data_dir).expanduser()
+    root = Path(os.path.expanduser(data_dir))
     train, test = (_listing(root, part) for part in PARTS)
     classes = sorted({file.label for file in train})
     if len(classes) < 2:
@@ -77,6 +77,9 @@ def _listing(root: Path, part: str) -> list[_File]:
     for folder in _entries(root / part, inside):
         if not folder.is_dir():
             continue
+        if not folder.name.isprintable():  # nor is what is no UTF-8
+            name = os.fsencode(folder.name).decode("utf-8", "backslashreplace")
+            raise UserError(f"{root / part}: a folder called {name!r}, which is no printable text; rename it")
         members = [
             _File(f"{part}/{folder.name}/{entry.name}", folder.name, entry.stat().st_size, entry.stat().st_mtime_ns)
             for entry in _entries(folder.path, inside)
@@ -84,6 +87,8 @@ def _listing(root: Path, part: str) -> list[_File]:
         ]
         if not members:
             raise UserError(f"{folder.path}: no images in it; add some, or remove the folder")
+        if large := [file for file in members if file.size > images.MAX_BYTES]:
+            raise UserError(f"{root / large[0].path}: {large[0].size:,} bytes are too many for an image; remove it")
         files += members
     if not files:
         raise UserError(f"{root / part}: no class folders in it; expected {root / part}/<class>/*.jpg")

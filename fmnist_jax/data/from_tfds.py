@@ -16,6 +16,7 @@ from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.errors import UserError
 
 _CONNECT_SECONDS = 10
+_NAME = re.compile(r"\w+(/[\w.-]+)?(:[\d*]+\.[\d*]+\.[\d*]+)?")
 
 
 def fetch(urls: Mapping[str, str], directory: Path) -> dict[str, Path]:
@@ -85,8 +86,9 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
             if not len(sources.get(split, ())):
                 raise UserError(f"tfds:{name}: needs the splits train and test, has {', '.join(sources) or 'none'}")
             labels: list[int] = []
-            decoded = _decoded(sources[split], f"tfds:{name} {split}", channels, image_size, labels, digest)
-            shape = images.decode(sources[split][0]["image"], f"tfds:{name} {split}[0]", channels, image_size).shape
+            where = f"tfds:{name} {split}"
+            decoded = _decoded(sources[split], where, channels, image_size, labels, len(class_names), digest)
+            shape = images.decode(sources[split][0]["image"], f"{where}[0]", channels, image_size).shape
             parts.append(cache.Part((len(sources[split]), *shape), decoded, labels))
         if parts[0].shape[1:] != parts[1].shape[1:]:
             raise _mixed(f"tfds:{name}", parts[0].shape[1:], "test[0]", parts[1].shape[1:])
@@ -99,6 +101,8 @@ def load(name: str, data_dir: str = "", image_size: int = 0) -> Dataset:
 def _builder(name: str, data_dir: str):
     import tensorflow_datasets as tfds
 
+    if not _NAME.fullmatch(name):  # "namespace:name" would fetch and run somebody's code
+        raise UserError(f"tfds:{name}: not a name of TFDS: it must be NAME, NAME/CONFIG or NAME:1.0.0")
     try:
         return tfds.builder(name, data_dir=data_dir or None)
     except tfds.core.DatasetNotFoundError:
@@ -138,7 +142,7 @@ def _sources(builder, name: str, data_dir: str) -> Mapping[str, Sequence]:
 
 
 def _decoded(
-    source: Sequence, where: str, channels: int, image_size: int, labels: list[int], digest
+    source: Sequence, where: str, channels: int, image_size: int, labels: list[int], classes: int, digest
 ) -> Iterator[np.ndarray]:
     """The images in order; labels are appended, and both, as TFDS stores them, go into `digest`."""
 
@@ -150,8 +154,8 @@ def _decoded(
     shape = None
     examples = ((index, source[index]) for index in range(len(source)))
     for index, (content, label, image) in enumerate(images.in_threads(read, examples)):
-        if label < 0:
-            raise UserError(f"{where}[{index}]: no label (TFDS gives {label}); this split cannot be used")
+        if not 0 <= label < classes:  # -1 where a set keeps its test labels to itself
+            raise UserError(f"{where}[{index}]: label {label} of {classes} classes; this split cannot be used")
         if (shape := shape or image.shape) != image.shape:
             raise _mixed(where, shape, f"[{index}]", image.shape)
         digest.update(content + label.to_bytes(8, "little"))

@@ -51,6 +51,7 @@ CLASS_NAMES = (
 SUBFOLDERS = ("", "fashion-mnist", "fashion_mnist")
 _UNSIGNED_BYTE = 0x08
 _MAX_RANK = 4
+_MOST_BYTES = 2**32  # of a file, and of the values in it: a hundred times Fashion-MNIST's
 _DEFLATE_MAX_RATIO = 1032  # zlib's technical notes: one byte of deflate stands for at most so many
 
 
@@ -79,6 +80,11 @@ def load_unverified(data_dir: str) -> Dataset:
         raise UserError("dataset.name=idx needs --config.dataset.data_dir=DIR, the folder of the four IDX .gz files")
     contents = _read_all(_find(data_dir), verify=False)
     train_labels = contents["train-labels-idx1-ubyte.gz"][1]
+    if absent := sorted(set(range(int(train_labels.max()) + 1)) - set(np.unique(train_labels).tolist())):
+        raise UserError(
+            f"train-labels-idx1-ubyte.gz: labels up to {train_labels.max()}, and none of them {absent[0]}; number the "
+            "classes from 0 on without a gap"
+        )
     return _assemble("idx", contents, tuple(str(label) for label in range(int(train_labels.max()) + 1)))
 
 
@@ -105,14 +111,14 @@ def places() -> list[Path]:
     """Where Fashion-MNIST is looked for when no data_dir is given, in order."""
     repository = Path(__file__).resolve().parents[2]
     roots = [Path.cwd(), repository]
-    named = [Path(os.environ["FMNIST_DATA_DIR"]).expanduser()] if os.environ.get("FMNIST_DATA_DIR") else []
+    named = [Path(os.path.expanduser(os.environ["FMNIST_DATA_DIR"]))] if os.environ.get("FMNIST_DATA_DIR") else []
     beside = [root / place for place in ("data", "../shared/data") for root in roots]
     return list(dict.fromkeys(Path(os.path.normpath(place)) for place in [*named, *beside, cache.root()]))
 
 
 def _find(data_dir: str) -> Path | None:
     """The folder that holds all four files; None if there is none and no data_dir was given."""
-    for place in [Path(data_dir).expanduser()] if data_dir else places():
+    for place in [Path(os.path.expanduser(data_dir))] if data_dir else places():
         for directory in (place / subfolder for subfolder in SUBFOLDERS):
             missing = [name for name in FASHION_MNIST if not (directory / name).is_file()]
             if not missing:
@@ -161,7 +167,11 @@ def _read_all(directory: Path, verify: bool) -> dict[str, tuple[str, np.ndarray]
         return digest, _parse(data, directory / name)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        return dict(zip(FASHION_MNIST, pool.map(read, FASHION_MNIST), strict=True))
+        contents = dict(zip(FASHION_MNIST, pool.map(read, FASHION_MNIST), strict=True))
+    for (name, (_, array)), rank in zip(contents.items(), (3, 1, 3, 1), strict=True):
+        if array.ndim != rank:
+            raise UserError(f"{directory / name}: rank {array.ndim}, expected {rank}")
+    return contents
 
 
 def _verify(data: bytes, name: str, where: str | os.PathLike) -> str:
@@ -182,20 +192,18 @@ def _verify(data: bytes, name: str, where: str | os.PathLike) -> str:
 
 
 def _assemble(name: str, contents: dict[str, tuple[str, np.ndarray]], class_names: tuple[str, ...]) -> Dataset:
-    arrays = [array for _, array in contents.values()]
-    for (file, array), rank in zip(zip(contents, arrays, strict=True), (3, 1, 3, 1), strict=True):
-        if array.ndim != rank:
-            raise UserError(f"{file}: rank {array.ndim}, expected {rank}")
-    train_images, train_labels, test_images, test_labels = arrays
+    train_images, train_labels, test_images, test_labels = (array for _, array in contents.values())
     for part, pictures, labels in (("train", train_images, train_labels), ("t10k", test_images, test_labels)):
         if len(pictures) != len(labels):
             raise UserError(
-                f"{part}: {len(pictures)} images and {len(labels)} labels; there must be one label an image"
+                f"{part}-images-idx3-ubyte.gz: {len(pictures)} images and {len(labels)} labels; there must be one "
+                "label an image"
             )
         check_labels(labels, len(class_names), f"{part}-labels-idx1-ubyte.gz")
     if train_images.shape[1:] != test_images.shape[1:]:
         raise UserError(
-            f"train images are {train_images.shape[1:]}, t10k images {test_images.shape[1:]}; must be equal"
+            f"train-images-idx3-ubyte.gz has images of {train_images.shape[1:]}, t10k-images-idx3-ubyte.gz of "
+            f"{test_images.shape[1:]}; must be equal"
         )
     return Dataset(
         name=name,
@@ -210,6 +218,8 @@ def _assemble(name: str, contents: dict[str, tuple[str, np.ndarray]], class_name
 
 def _bytes(path: Path) -> bytes:
     try:
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise UserError(f"{path}: {size:,} bytes; an IDX file of more than {_MOST_BYTES:,} is not read")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
@@ -241,6 +251,8 @@ def _parse(data: bytes, path: str | os.PathLike) -> np.ndarray:
         size = math.prod(shape)
         if size == 0:
             raise UserError(f"{path}: empty: its header gives the shape {shape}")
+        if size > _MOST_BYTES:
+            raise UserError(f"{path}: its header promises {size:,} values; more than {_MOST_BYTES:,} are not read")
         if size > len(data) * (_DEFLATE_MAX_RATIO if zipped else 1):
             raise UserError(f"{path}: truncated: its header promises {size:,} values, more than the file can hold")
         body, beyond = take(size), take(1)

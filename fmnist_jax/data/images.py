@@ -1,10 +1,10 @@
 """Encoded images to uint8 arrays: decoding, resizing, and refusing what cannot be trained on."""
 
+import collections
 import concurrent.futures
 import contextlib
 import hashlib
 import io
-import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +18,13 @@ from fmnist_jax.errors import UserError
 
 # Far above any photograph worth training on here, and below the size at which Pillow itself starts to warn.
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 256 * 10**6  # of a file: what as many pixels take, stored as they are
 GREY_MODES = frozenset({"1", "L", "LA"})
 COLOUR_MODES = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 # Of Pillow's plugins these alone: others start programs, such as Ghostscript for an EPS, whatever the file is called.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _CHUNK = 1024
+_MOST_THREADS = 16  # each with an image or two of up to MAX_PIXELS in memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -123,9 +125,18 @@ def changed_fingerprint(fingerprint: str, change: int | str) -> str:
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """map() in order over a thread pool (Pillow's decoders release the GIL), at most a chunk ahead of the reader."""
-    iterator = iter(items)
-    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    """map() in order over a thread pool (Pillow's decoders release the GIL), two of a thread ahead of the reader."""
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        while chunk := list(itertools.islice(iterator, _CHUNK)):
-            yield from pool.map(function, chunk)
+        under_way: collections.deque[concurrent.futures.Future] = collections.deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(function, item))
+                if len(under_way) > 2 * threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for left in under_way:
+                left.cancel()

@@ -28,7 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--workdir",
-        help="a study's directory, or a paper's; it may still be running; or those of shards, A,B,C, joined in --out",
+        help="a study's directory, or a paper's, or where in a bucket; it may still be running; or those of shards, "
+        "A,B,C, joined in --out",
     )
     source.add_argument("--csv", type=Path, help="a sweep run elsewhere: a row a run, the first row names the columns")
     parser.add_argument(
@@ -48,7 +49,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write(asked: argparse.Namespace) -> Path:
+def _write(asked: argparse.Namespace) -> Path | str:
+    if asked.workdir and "://" in asked.workdir and "," not in asked.workdir:
+        from fmnist_jax import store
+
+        place = store.opened(asked.workdir)
+        with place.lock(True), place.turn():
+            made = _page(argparse.Namespace(**{**vars(asked), "workdir": str(place.directory)}))
+        return made if asked.out else f"{place.bucket.url}/{made.name}, and {made}"
+    return _page(asked)
+
+
+def _page(asked: argparse.Namespace) -> Path:
     asked.workdir = _joined(asked) if asked.workdir else None
     study = _workdir(asked) if asked.workdir else _csv(asked)
     out = asked.out or asked.workdir or Path(f"{study.name}.html")

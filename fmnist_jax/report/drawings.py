@@ -95,7 +95,7 @@ def png(figure: Figure, look: Look = LIGHT) -> bytes:
     canvas, raw, small = draw(figure, look), io.BytesIO(), io.BytesIO()
     with mpl.rc_context(look.style):
         canvas.savefig(raw, format="png", dpi=DPI)
-    image = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image = Image.open(raw, formats=["PNG"]).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     image.save(small, "png", optimize=True)
     return small.getvalue()
 
@@ -278,6 +278,7 @@ def _against(figure: Figure, look: Look) -> Canvas:
     times, unit = _scale(metric, exhibit["unit"])
     if exhibit["log"]:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ends, several = [], sum(len(line["paper"]) > 0 for line in exhibit["lines"]) > 1
     for label, hue in zip(labels, look.hues(labels), strict=True):
         rows = data[data["line"] == label].sort_values("x")

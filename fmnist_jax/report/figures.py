@@ -210,6 +210,7 @@ def time(analysis: Analysis, metric: str | None = None, cost: str | None = None,
     ax.scatter(rows[cost], times * rows["mean"], s=6 if many else 22, color=SERIES[0], alpha=0.6, linewidths=0)
     if rows[cost].min() > 0 and rows[cost].max() / rows[cost].min() >= 10:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     ax.set_xlabel(f"{words.TIMES[cost]} (s)" if cost in words.TIMES else cost)
     ax.set_ylabel(label)
     return ax

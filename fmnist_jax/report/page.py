@@ -3,8 +3,10 @@
 import base64
 import binascii
 import datetime
+import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -88,12 +90,37 @@ def context(analysis: Analysis) -> dict:
         **reproduce(study.facts),
         "ids": ids,
         "data": embedded(data),
-        "early": markupsafe.Markup(asset("early.js")),
         "style": markupsafe.Markup(asset("page.css")),
-        "script": markupsafe.Markup(f'(() => {{\n"use strict";\n{"".join(map(asset, SCRIPTS))}}})();\n'),
-        "plotly": markupsafe.Markup(offline.get_plotlyjs()),
+        **scripts(SCRIPTS, plotly=True),
     }
     return found | {"sections": _sections(found)}
+
+
+def scripts(names: Sequence[str], plotly: bool) -> dict[str, markupsafe.Markup]:
+    """What the templates take for scripts, and the policy by which a browser runs these, by their hashes, and no other.
+
+    Plotly compiles what it draws with WebGL, which a policy calls eval; a style may be anywhere, since it does nothing.
+    """
+    early, plot = asset("early.js"), offline.get_plotlyjs() if plotly else ""
+    script = f'(() => {{\n"use strict";\n{"".join(map(asset, names))}}})();\n'
+    sources = [f"'sha256-{_digest(text)}'" for text in (early, plot, script) if text]
+    rules = {
+        "default-src": "'none'",
+        "style-src": "'unsafe-inline'",
+        "script-src": " ".join([*sources, *(["'unsafe-eval'"] if plotly else [])]),
+        "img-src": "data: blob:",
+        "worker-src": "blob:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    found = {"early": early, "plotly": plot, "script": script, "policy": "; ".join(map(" ".join, rules.items()))}
+    return {name: markupsafe.Markup(text) for name, text in found.items()}
+
+
+def _digest(script: str) -> str:
+    """Of what a browser sees of a script: it reads every end of a line as one character."""
+    seen = script.replace("\r\n", "\n").replace("\r", "\n")
+    return base64.b64encode(hashlib.sha256(seen.encode()).digest()).decode()
 
 
 def asset(name: str) -> str:
@@ -193,11 +220,11 @@ def _number(value) -> bool:
 
 
 def date(value) -> str:
-    """An ISO time without its seconds; today where there is none, since that is when the page was made."""
+    """An ISO time without its seconds; now where there is none, since that is when the page was made. UTC says so."""
     try:
         return datetime.datetime.fromisoformat(str(value)).strftime("%Y-%m-%d %H:%M")
     except ValueError:
-        return str(value) or datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
+        return str(value) or datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _banners(analysis: Analysis) -> list[tuple[str, str, str]]:

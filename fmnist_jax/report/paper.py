@@ -7,7 +7,6 @@ from pathlib import Path
 
 import markupsafe
 import pandas as pd
-from plotly import offline
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -60,15 +59,15 @@ def write(paper: tidy.Paper, directory: Path, name: str = "report.html") -> Path
     pictures = {}
     for one in found.made:
         slug = exhibits.slug(one.exhibit["name"])
-        rendered.csv(one).to_csv(folder / f"{slug}.csv", index=False, float_format="%.7g")
+        writers.write_csv(folder / f"{slug}.csv", rendered.csv(one))
         if isinstance(one, Figure):
             pictures[slug] = [drawings.png(one, look) for look in (drawings.LIGHT, drawings.DARK)]
-            (folder / f"{slug}.png").write_bytes(pictures[slug][0])
+            writers.write_atomically(folder / f"{slug}.png", pictures[slug][0])
         else:
             writers.write_atomically(folder / f"{slug}.md", f"{rendered.markdown(one)}\n")
     rows = [dataclasses.asdict(verdict) for verdict in found.verdicts]
     columns = [field.name for field in dataclasses.fields(Verdict)]
-    pd.DataFrame(rows, columns=columns).to_csv(directory / f"{prefix}verdicts.csv", index=False, float_format="%.7g")
+    writers.write_csv(directory / f"{prefix}verdicts.csv", pd.DataFrame(rows, columns=columns))
     writers.write_json(directory / f"{prefix}replication.json", as_json(found))
     writers.write_atomically(path, page.template("paper.html.j2").render(_context(found, pictures, folder.name)))
     return path
@@ -151,11 +150,9 @@ def _context(found: Filled, pictures: dict[str, list[bytes]], folder: str) -> di
     }
     return about | {
         "sections": _sections(about),
-        "early": markupsafe.Markup(page.asset("early.js")),
         "style": markupsafe.Markup(page.asset("page.css") + page.asset("paper.css")),
-        "script": markupsafe.Markup(f'(() => {{\n"use strict";\n{"".join(map(page.asset, SCRIPTS))}}})();\n'),
         "data": page.embedded(turning),
-        "plotly": markupsafe.Markup(offline.get_plotlyjs()) if turning else "",
+        **page.scripts(SCRIPTS, plotly=bool(turning)),
     }
 
 

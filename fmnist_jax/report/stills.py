@@ -1,5 +1,6 @@
 """Every static plot of a study as PNG, and what it shows as CSV beside it."""
 
+import io
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 
+from fmnist_jax import writers
 from fmnist_jax.analysis import Analysis
 from fmnist_jax.report import axes, figures, frames, style
 
@@ -26,7 +28,9 @@ def write(analysis: Analysis, directory: Path) -> list[str]:
     for name, table, draw in _plots(analysis):
         _csv(table(), directory / f"{name}.csv")
         with mpl.rc_context(style.STYLE):
-            draw().figure.savefig(directory / f"{name}.png")
+            png = io.BytesIO()
+            draw().figure.savefig(png, format="png")
+        writers.write_atomically(directory / f"{name}.png", png.getvalue())
         names.append(name)
     return names
 
@@ -35,7 +39,7 @@ def _csv(table: pd.DataFrame, path: Path) -> None:
     index = table.index.name is not None
     if len(table) > MAX_ROWS:
         path = path.with_name(f"{path.stem}_first_{MAX_ROWS}_rows.csv")
-    table.head(MAX_ROWS).to_csv(path, index=index, float_format="%.7g")
+    writers.write_csv(path, table.head(MAX_ROWS), index=index)
 
 
 def _tables(analysis: Analysis) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -31,6 +31,7 @@ STYLE = {
     "legend.fontsize": 8,
     "savefig.dpi": 160,
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a class may be called $5
 }
 
 

@@ -1,0 +1,83 @@
+"""Every fault of docs/reliability.md: `python -m benchmarks.faults`, some minutes; `--full`, about two hours.
+
+The short run makes each fault as often as shows that it is caught, as CI does; --full as often as the table asks for,
+and writes benchmarks/results/faults.json, from which docs/reliability.md is made. The exit status is 1 where a promise
+was broken.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import logging
+from rich.console import Console
+from rich.markup import escape
+
+from benchmarks import record
+from fmnist_jax import sharding
+
+# In the order of the table; each module has `measure(full: bool, scratch: Path) -> list[row.Row]`.
+ROWS = (
+    "kills",
+    "signals",
+    "storage",
+    "checkpoints",
+    "rows",
+    "inputs",
+    "hypers",
+    "memory",
+    "processes",
+    "configs",
+    "hosts",
+    "places",
+    "devices",
+)
+
+
+def main(argv=None) -> int:
+    """Makes the faults; returns the exit status."""
+    flags = argparse.ArgumentParser(
+        prog="python -m benchmarks.faults",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    flags.add_argument("--full", action="store_true", help="as often as the table asks for")
+    flags.add_argument("--only", help=f"of {', '.join(ROWS)}")
+    flags.add_argument("--out", type=Path, help="JSON; default: of --full benchmarks/results/faults.json, else nowhere")
+    args, console = flags.parse_args(argv), Console()
+    only = args.only.split(",") if args.only else list(ROWS)
+    if unknown := set(only) - set(ROWS):
+        flags.error(f"--only={','.join(sorted(unknown))}: take some of {', '.join(ROWS)}")
+    logging.set_verbosity(logging.ERROR)  # Orbax says at each reading what it did not find
+    found = record.opening("faults") | {"full": args.full, "rows": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")  # compiled once for all of them
+        sharding.keep_programs()
+        sharding.configure("cpu")  # of the faults that are made in this process
+        for name in (name for name in ROWS if name in only):
+            module = importlib.import_module(f"benchmarks.faults.{name}")
+            directory = Path(scratch) / name
+            directory.mkdir()
+            for row in module.measure(args.full, directory):
+                found["rows"].append({"room": name, **dataclasses.asdict(row)})
+                show(row, console)
+    if out := args.out or (record.RESULTS / "faults.json" if args.full and not args.only else None):
+        record.write(found, out, console)
+    return int(any(row["broken"] for row in found["rows"]))
+
+
+def show(row, console: Console) -> None:
+    """A line a row, and one for each promise that was broken."""
+    mark = "[green]kept[/]" if not row.broken else "[red]broken[/]"
+    console.print(f"{mark} {row.kept:,} of {row.trials:,}  {escape(row.fault)}  {row.seconds:.0f} s", highlight=False)
+    for name, problem in row.broken.items():
+        console.print(f"    {escape(name)}: {escape(problem)}", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""The events of a simulated fleet, in order: waits that end, hosts that are preempted and come back."""
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks import fleet_process
+from benchmarks.fleet_model import CAUSES, LOST, TRAINING, Costs, Disk, Fleet, Host, Outcome, Work
+from benchmarks.fleet_pool import Pool
+from benchmarks.server import Server
+
+NO_LIMITS = Disk()
+
+
+def simulate(
+    work: Work,
+    costs: Costs,
+    fleet: Fleet,
+    disk: Disk = NO_LIMITS,
+    seed: int = 0,
+    preempted: Sequence[tuple[float, int]] = (),
+    until: float = math.inf,
+    most: float = math.inf,
+) -> Outcome:
+    """What a study takes.
+
+    Args:
+      preempted: (second, host) beside those that are drawn.
+      until, most: give up after so many seconds, or so many preemptions before all is trained; then `Outcome.seconds`
+        is infinite.
+    """
+    return Simulation(work, costs, fleet, disk, np.random.default_rng(seed), preempted).run(until, most)
+
+
+class Simulation:
+    """One study on one fleet.
+
+    Attributes:
+      done: of every group, how many segments are in a whole checkpoint.
+      compiled: programs that some host has compiled.
+      concluder: who tests and writes the tables, now that all is trained.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        costs: Costs,
+        fleet: Fleet,
+        disk: Disk,
+        rng: np.random.Generator,
+        preempted: Sequence[tuple[float, int]] = (),
+    ):
+        self.work, self.costs, self.fleet, self._rng = work, costs, fleet, rng
+        self._disk = Server(disk.bytes, disk.bytes_each)
+        self._operations = Server(disk.operations, disk.operations_each)
+        self.now, self.ended, self._trained_at = 0.0, math.inf, math.inf
+        self._spent = dict.fromkeys(CAUSES, 0.0)
+        self.pool = Pool(work.groups, costs, fleet, self._spent)
+        self.hosts = [Host(i) for i in range(fleet.hosts)]
+        self.done, self._ends = [0.0] * work.groups, [0] * work.groups
+        self.trained = self.tested = self._preemptions = 0
+        self.begun, self.compiled, self.concluder = False, set(), None
+        self._turns: deque[tuple[Host, int, float]] = deque()
+        self._turn: Host | None = None
+        self._held = 0.0  # seconds of hosts that were there and are gone
+        self._events: list[tuple] = []  # (time, number, what, host, version)
+        self._numbers = 0
+        for at, index in preempted:
+            self._push(at, self._preempt, self.hosts[index], None)
+
+    def run(self, until: float, most: float) -> Outcome:
+        """From the start of all hosts to the answer."""
+        for host in self.hosts:
+            self._start(host)
+        while math.isinf(self.ended):
+            sources = (
+                self._events[0][0] if self._events else math.inf,
+                self._operations.next(),
+                self._disk.next(),
+                self.pool.next(self.trained, self._operations),
+            )
+            soonest = min(sources)
+            hopeless = self._preemptions > most and math.isinf(self._trained_at)
+            if math.isinf(soonest) or soonest > until or hopeless:
+                break
+            self.now = max(self.now, soonest)
+            self._happen(sources.index(soonest))
+        return self._outcome()
+
+    def _happen(self, source: int) -> None:
+        if source == 0:
+            _, _, what, host, version = heapq.heappop(self._events)
+            what(host, version)
+        elif source == 3:
+            host = self.pool.wake(self.now)
+            self.pool.weigh(self.now, self.trained, self._operations)
+            self._next(host)
+        else:
+            host, saving = (self._operations if source == 1 else self._disk).pop()
+            self._commit(host) if saving else self._resume(host, host.version)
+
+    def _outcome(self) -> Outcome:
+        self.pool.settle(self.now)
+        for host in self.hosts:
+            if host.life is not None:
+                if host not in self.pool.parked:
+                    self._account(host)
+                self._spent[TRAINING] += host.unsaved  # of a study that was given up
+                self._held += self.now - host.born
+        devices = self.fleet.devices
+        spent = {cause: seconds * devices for cause, seconds in self._spent.items()}
+        counts = self._preemptions, self.pool.takeovers, tuple(self._ends)
+        return Outcome(self.ended, self._trained_at, spent, self._held * devices, *counts)
+
+    def save(self, host: Host, segments: float) -> None:
+        """Sends a checkpoint of a host's group on its way."""
+        host.saving = 0, segments, host.unsaved
+        if self._disk.instant or not self.costs.checkpoint_bytes:
+            return self._commit(host)
+        job = self._disk.add(self.now, self.costs.checkpoint_bytes, (host, True))
+        host.saving = job, segments, host.unsaved
+
+    def finish(self, host: Host) -> None:
+        """A host's group is at its end."""
+        self._ends[host.group] += 1
+        self.trained += 1
+        self.pool.claimed -= 1
+        host.group = None
+        if self.trained == self.work.groups:
+            self._trained_at = self.now
+
+    def _push(self, at: float, what, host: Host, version: int | None) -> None:
+        self._numbers += 1
+        heapq.heappush(self._events, (at, self._numbers, what, host, version))
+
+    def _start(self, host: Host, version: int | None = None) -> None:
+        host.starts(self.now, fleet_process.life(self, host), self.fleet.shared_cache)
+        if self.fleet.preemptions:
+            lasts = self._rng.exponential(3600 / self.fleet.preemptions)
+            self._push(self.now + lasts, self._preempt, host, host.lives)
+        self._next(host)
+
+    def _resume(self, host: Host, version: int) -> None:
+        """A wait is over, if it is still the one that it was."""
+        if version == host.version:
+            self._account(host)
+            self._next(host)
+
+    def _next(self, host: Host) -> None:
+        """What a process does until it has to wait."""
+        for kind, amount, cause in host.life:
+            host.since, host.cause, host.job = self.now, cause, None
+            host.version += 1
+            server = {"operations": self._operations, "transfer": self._disk}.get(kind)
+            if kind == "sleep" and amount:
+                self._push(self.now + amount, self._resume, host, host.version)
+            elif server and amount and not server.instant:
+                host.job = server, server.add(self.now, amount, (host, False))
+            elif kind == "saved" and host.saving:
+                host.waits = True
+            elif kind == "turn" and amount:
+                self._turns.append((host, host.version, amount))
+                self._next_turn()
+            elif kind == "park":
+                self.pool.park(host, self.now)
+                self.pool.weigh(self.now, self.trained, self._operations)
+            else:
+                continue  # it takes no time
+            return
+
+    def _next_turn(self) -> None:
+        while self._turn is None and self._turns:
+            host, version, seconds = self._turns.popleft()
+            if version == host.version:
+                self._turn = host
+                self._push(self.now + seconds, self._turned, host, version)
+
+    def _turned(self, host: Host, version: int) -> None:
+        if version == host.version:
+            self._turn = None
+            self._next_turn()
+            self._resume(host, version)
+
+    def _commit(self, host: Host) -> None:
+        """A checkpoint is whole."""
+        _, self.done[host.group], seconds = host.saving
+        self._spent[TRAINING] += seconds
+        host.unsaved -= seconds
+        host.saving = None
+        if host.waits:
+            host.waits = False
+            self._resume(host, host.version)
+
+    def _account(self, host: Host) -> None:
+        seconds, host.since = self.now - host.since, self.now
+        if host.cause == TRAINING:
+            host.unsaved += seconds  # it is training, or lost, when that is known
+        else:
+            self._spent[host.cause] += seconds
+
+    def _preempt(self, host: Host, life: int | None) -> None:
+        """Takes a host away, if its process is still the one that it was; None: whichever there is."""
+        if host.life is None or life not in (None, host.lives):
+            return
+        self._preemptions += 1
+        if host in self.pool.parked:
+            self.pool.unpark(host, self.now)
+            self.pool.weigh(self.now, self.trained, self._operations)
+        else:
+            self._account(host)
+        self._let_go(host)
+        host.life.close()
+        host.life = None
+        host.version += 1
+        self._held += self.now - host.born
+        self._push(self.now + self.fleet.back, self._start, host, None)
+        if self._turn is host:
+            self._turn = None
+            self._next_turn()
+        if self.concluder is host:
+            self._pass_on()
+
+    def _let_go(self, host: Host) -> None:
+        """Of all that it had."""
+        if host.job:
+            server, job = host.job
+            server.remove(self.now, job)
+        if host.saving:
+            self._disk.remove(self.now, host.saving[0])
+        if host.group is None:
+            return
+        fleet = self.fleet
+        if fleet.notice:
+            self._spent[TRAINING] += host.unsaved
+            self.done[host.group] += host.unsaved / self.costs.segment if self.costs.segment else 0.0
+        else:
+            self._spent[LOST] += host.unsaved
+        silent = None if fleet.notice else self.now - self._rng.uniform(0, fleet.beat)
+        self.pool.drop(host.group, self.now, silent)
+
+    def _pass_on(self) -> None:
+        """Who waits longest concludes."""
+        self.concluder = None
+        if self.pool.parked:
+            host = next(iter(self.pool.parked))
+            self.pool.unpark(host, self.now)
+            self._next(host)

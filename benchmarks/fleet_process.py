@@ -1,0 +1,73 @@
+"""What a process of a simulated fleet does, from its start to the end of the study: what it waits for, and why.
+
+The wait comes first, the cause it is booked under last: ("sleep", seconds, cause), ("operations", count, cause),
+("transfer", bytes, cause), ("saved", None, cause), ("turn", seconds, cause), ("park", None, None).
+"""
+
+import math
+from collections.abc import Iterator
+
+from benchmarks import fleet_model as model
+
+NEARLY = 1e-9  # of a segment: what rounding leaves of it is done
+Wait = tuple[str, float | None, str | None]
+
+
+def life(fleet, host: model.Host) -> Iterator[Wait]:
+    """The process of `host` in a `fleet_events.Simulation`."""
+    if fleet.trained < fleet.work.groups:  # one that comes later has nothing to do but to wait
+        yield from _begin(fleet)
+    while fleet.trained < fleet.work.groups:
+        yield from _look(fleet, host)
+        fleet.pool.take(host, fleet.now)
+        if host.group is None and fleet.trained < fleet.work.groups:
+            yield "park", None, None  # until there is a group for it, or nothing left to train
+        if host.group is not None:
+            yield from _train(fleet, host, host.group)
+    if fleet.concluder is not None:
+        yield "park", None, None  # until the study has its answer, or whoever concludes is gone
+    fleet.concluder = host
+    while fleet.tested < fleet.work.groups:
+        yield "sleep", fleet.costs.test, model.CONCLUDING
+        fleet.tested += 1
+    yield "sleep", fleet.costs.tables, model.CONCLUDING
+    fleet.ended = fleet.now
+
+
+def _begin(fleet) -> Iterator[Wait]:
+    costs = fleet.costs
+    yield "sleep", costs.start, model.STARTING
+    yield "operations", costs.start_operations, model.STARTING
+    first = not fleet.begun
+    fleet.begun = True
+    yield "turn", costs.begin + (costs.make if first else 0.0), model.TURN
+
+
+def _look(fleet, host: model.Host) -> Iterator[Wait]:
+    costs, new = fleet.costs, fleet.trained - host.known
+    host.known = fleet.trained
+    yield "sleep", fleet.pool.thought(fleet.trained) + costs.look_new * new, model.LOOKING
+    yield "operations", fleet.pool.asked(fleet.trained) + costs.look_operations_new * new, model.LOOKING
+    yield "transfer", costs.look_new_bytes * new, model.LOOKING
+    host.looks.append(fleet.now)
+
+
+def _train(fleet, host: model.Host, group: int) -> Iterator[Wait]:
+    costs, work, program = fleet.costs, fleet.work, group * fleet.work.programs // fleet.work.groups
+    if program not in (fleet.compiled if fleet.fleet.shared_cache else host.programs):
+        yield "sleep", costs.compile, model.AGAIN if program in fleet.compiled else model.COMPILING
+        host.programs.add(program)
+        fleet.compiled.add(program)
+    yield "sleep", costs.group, model.OPENING
+    if (at := fleet.done[group]) > 0:
+        yield "sleep", costs.restore, model.RESTORING
+        yield "transfer", costs.checkpoint_bytes, model.DISK
+    while at < work.segments - NEARLY:
+        end = math.floor(at + NEARLY) + 1
+        yield "sleep", (end - at) * costs.segment, model.TRAINING
+        at = end
+        yield "saved", None, model.DISK  # the one before: there is one on its way at a time
+        yield "sleep", costs.checkpoint, model.SAVING
+        fleet.save(host, at)
+    yield "saved", None, model.DISK
+    fleet.finish(host)

@@ -1,0 +1,237 @@
+"""The simulated fleet keeps the laws of time, and does what was worked out by hand."""
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from benchmarks import fleet_costs, fleet_model
+from benchmarks.fleet_events import simulate
+from benchmarks.fleet_model import Costs, Disk, Fleet, Work
+from benchmarks.server import Server
+
+ONLY_TRAINING = Costs(segment=100.0)
+EVERYTHING = Costs(
+    **{"segment": 100.0, "start": 7.0, "start_operations": 50.0, "begin": 1.0, "make": 2.0, "look": 0.5},
+    **{"look_trained": 0.01, "look_new": 0.1, "look_new_bytes": 1e6, "look_operations": 30.0, "compile": 9.0},
+    **{"look_operations_held": 2.0, "look_operations_new": 3.0, "look_operations_trained": -1.0, "group": 3.0},
+    **{"restore": 2.0, "checkpoint": 1.5, "checkpoint_bytes": 2e8, "test": 4.0, "tables": 20.0},
+)
+DISK = Disk(bytes=1e8, bytes_each=5e7, operations=500.0, operations_each=100.0)
+HARSH = Fleet(hosts=7, devices=2, preemptions=6.0, back=100.0)
+
+
+def spent(outcome):
+    """What is not zero."""
+    return {cause: seconds for cause, seconds in outcome.spent.items() if seconds > 1e-6}
+
+
+def test_clients_of_a_server_share_it_and_one_alone_gets_its_most():
+    server = Server(rate=10.0, each=8.0)
+    server.add(0.0, 40.0, "long")
+    assert server.next() == 5.0  # 40 at 8 a second
+    server.add(1.0, 10.0, "short")  # 8 are served; then each gets 5 a second
+    assert server.next() == 3.0
+    assert server.pop() == "short"
+    assert server.next() == pytest.approx(3.0 + (40 - 8 - 10) / 8)
+    assert server.pop() == "long"
+    assert server.next() == math.inf
+
+
+def test_a_job_that_is_given_up_leaves_its_share_to_the_others():
+    server = Server(rate=10.0)
+    job = server.add(0.0, 100.0, "given up")
+    server.add(0.0, 100.0, "stays")
+    server.remove(10.0, job)  # each has had 50
+    assert server.next() == 15.0
+    assert server.pop() == "stays"
+    server.others = 3.0
+    server.add(20.0, 10.0, "beside three others")
+    assert server.next() == 24.0
+
+
+@pytest.mark.parametrize(("hosts", "groups"), [(1, 3), (4, 12), (10, 50)])
+def test_free_of_all_other_costs_time_is_work_over_devices(hosts, groups):
+    out = simulate(Work(groups, 3), ONLY_TRAINING, Fleet(hosts, devices=2))
+    assert out.seconds == out.trained_seconds == groups * 300 / hosts
+    assert spent(out) == {fleet_model.TRAINING: 2 * 300 * groups}
+    assert out.waste == 0
+
+
+def test_what_does_not_divide_leaves_the_last_hosts_idle():
+    out = simulate(Work(5, 1), ONLY_TRAINING, Fleet(2))
+    assert out.seconds == 300
+    assert spent(out) == {fleet_model.TRAINING: 500, fleet_model.IDLE: 100}
+
+
+def test_two_hosts_three_groups_one_preemption_by_hand():
+    """Host 0 goes at 150 in the second half of group 0; host 1, which has not seen that for long, takes group 2 at 200.
+    Host 0 is back at 220, sees the claim unchanged until 280, and trains the half until 380. Group 2 ends at 400.
+    """
+    fleet = Fleet(2, back=70.0, beat=0.0, lease=60.0, poll=0.0)
+    out = simulate(Work(3, 2), ONLY_TRAINING, fleet, preempted=[(150.0, 0)])
+    assert out.seconds == 400
+    assert (out.preemptions, out.takeovers, out.ends) == (1, 1, (1, 1, 1))
+    of = {fleet_model.TRAINING: 600, fleet_model.LOST: 50, fleet_model.LEASE: 60, fleet_model.IDLE: 20}
+    assert spent(out) == pytest.approx(of)
+    assert out.device_seconds == pytest.approx(150 + 180 + 400)
+
+
+def test_a_busy_host_takes_over_what_it_has_seen_silent_between_two_groups():
+    """Host 0 goes at 50 and does not come back. Host 1 sees its claim first at 100, and at 200 takes it over."""
+    fleet = Fleet(2, back=1e9, beat=0.0)
+    out = simulate(Work(4, 1), ONLY_TRAINING, fleet, preempted=[(50.0, 0)])
+    assert out.takeovers == 1
+    assert out.seconds == 100 * 4  # groups 1, 2, 0 and 3: it never waits
+    assert spent(out) == {fleet_model.TRAINING: 400, fleet_model.LOST: 50}
+
+
+def test_with_notice_nothing_is_lost_and_nobody_waits_for_a_lease():
+    """Host 0 saves a quarter of group 0 at 25; host 1, done with its own at 100, trains the rest until 175."""
+    fleet = Fleet(2, back=1e9, notice=True)
+    out = simulate(Work(2, 1), ONLY_TRAINING, fleet, preempted=[(25.0, 0)])
+    assert out.seconds == 175
+    assert spent(out) == {fleet_model.TRAINING: 200}
+
+
+def test_a_checkpoint_on_its_way_when_its_host_goes_does_not_count():
+    """A segment ends every 100 s, and its checkpoint is 30 s on its way while the next is trained. At 120 s nothing is
+    whole and all is lost; the host, back at once, begins again when the lease has passed.
+    """
+    costs = dataclasses.replace(ONLY_TRAINING, checkpoint_bytes=30.0)
+    fleet, disk = Fleet(1, back=0.0, beat=0.0, poll=0.0), Disk(bytes=1.0)
+    out = simulate(Work(1, 2), costs, fleet, disk, preempted=[(120.0, 0)])
+    of = {fleet_model.LOST: 120, fleet_model.LEASE: 60, fleet_model.TRAINING: 200, fleet_model.DISK: 30}
+    assert spent(out) == of
+    out = simulate(Work(1, 2), costs, fleet, disk, preempted=[(140.0, 0)])  # the first is whole at 130
+    of = {fleet_model.LOST: 40, fleet_model.LEASE: 60, fleet_model.TRAINING: 200, fleet_model.DISK: 60}
+    assert spent(out) == of  # it is read back, too
+
+
+def test_a_slow_disk_holds_back_who_saves_too_often():
+    costs, work = dataclasses.replace(ONLY_TRAINING, checkpoint_bytes=150.0), Work(1, 3)
+    out = simulate(work, costs, Fleet(1), Disk(bytes=1.0))
+    assert out.seconds == 100 + 150 + 150 + 150
+    assert spent(out) == {fleet_model.TRAINING: 300, fleet_model.DISK: 250}
+
+
+def test_hosts_begin_one_after_the_other():
+    costs = Costs(segment=100.0, begin=10.0, make=5.0)
+    out = simulate(Work(3, 1), costs, Fleet(3))
+    assert out.seconds == 15 + 10 + 10 + 100
+    assert spent(out) == {fleet_model.TRAINING: 300, fleet_model.TURN: 15 + 25 + 35, fleet_model.IDLE: 20 + 10}
+
+
+def test_a_program_is_compiled_once_a_host_and_again_after_a_preemption():
+    costs, work = Costs(segment=100.0, compile=10.0), Work(4, 1, programs=2)
+    out = simulate(work, costs, Fleet(1))
+    assert spent(out) == {fleet_model.TRAINING: 400, fleet_model.COMPILING: 20}
+    out = simulate(work, costs, Fleet(2))  # groups 0 and 1 are of the first program, 2 and 3 of the second
+    assert spent(out) == {fleet_model.TRAINING: 400, fleet_model.COMPILING: 40}  # at the same time: nobody was first
+    fleet = Fleet(1, back=0.0, beat=0.0)
+    again = simulate(work, costs, fleet, preempted=[(150.0, 0)])
+    assert again.spent[fleet_model.AGAIN] == 10
+    shared = simulate(work, costs, dataclasses.replace(fleet, shared_cache=True), preempted=[(150.0, 0)])
+    assert shared.spent[fleet_model.AGAIN] == 0
+
+
+def test_who_finds_all_trained_tests_and_another_goes_on_where_it_was_preempted():
+    costs = Costs(segment=100.0, test=10.0, tables=5.0)
+    out = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(115.0, 0), (115.0, 1)], until=1e6)
+    assert math.isinf(out.seconds)  # nobody is left
+    out = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(115.0, 1)])
+    assert out.trained_seconds == 100
+    assert out.seconds == 115 + 10 + 5  # of the second group's test half was done, and is done again
+
+
+def test_what_is_looked_for_costs_operations_of_a_disk_that_all_share():
+    costs = Costs(segment=100.0, look_operations=10.0)
+    out = simulate(Work(4, 1), costs, Fleet(4), Disk(operations=1.0, operations_each=1.0))
+    assert out.spent[fleet_model.LOOKING] >= 4 * 40  # all at once: each gets a quarter of the disk
+    alone = simulate(Work(1, 1), costs, Fleet(1), Disk(operations=100.0, operations_each=1.0))
+    assert alone.spent[fleet_model.LOOKING] == 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_second_has_one_cause_and_every_group_one_end(seed):
+    work = Work(40, 4, programs=3)
+    out = simulate(work, EVERYTHING, HARSH, DISK, seed)
+    assert out.preemptions
+    assert out.ends == (1,) * 40
+    assert out.spent[fleet_model.TRAINING] == pytest.approx(2 * 40 * 4 * 100)
+    assert sum(out.spent.values()) == pytest.approx(out.device_seconds)
+    assert min(out.spent.values()) >= 0
+    assert out.device_seconds <= out.seconds * HARSH.hosts * HARSH.devices
+    assert out.waste == pytest.approx(1 - 2 * 40 * 4 * 100 / out.device_seconds)
+
+
+def test_the_same_seed_gives_the_same_fleet_and_another_another():
+    first, again, other = (simulate(Work(40, 4), EVERYTHING, HARSH, DISK, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_more_hosts_are_slower_by_no_more_than_the_last_group():
+    costs = Costs(segment=100.0, start=7.0, compile=9.0, group=3.0, checkpoint=1.5)
+    work, tail = Work(50, 3), 3 * 101.5 + 9 + 3
+    times = [simulate(work, costs, Fleet(hosts)).seconds for hosts in (1, 2, 3, 5, 8, 13, 21, 50, 80)]
+    assert all(later <= earlier + tail for earlier, later in itertools.pairwise(times))
+    assert times == sorted(times, reverse=True)
+
+
+def test_what_costs_less_takes_no_longer():
+    work, fleet = Work(60, 3, programs=3), Fleet(8)
+    usual = simulate(work, EVERYTHING, fleet, DISK).seconds
+    for field in dataclasses.fields(Costs):
+        less = dataclasses.replace(EVERYTHING, **{field.name: getattr(EVERYTHING, field.name) / 2})
+        if getattr(EVERYTHING, field.name) > 0:
+            assert simulate(work, less, fleet, DISK).seconds <= usual + 5, field.name  # an order of events may differ
+
+
+def test_what_takes_too_long_is_given_up_and_says_so():
+    out = simulate(Work(10, 1), ONLY_TRAINING, Fleet(1), until=450.0)
+    assert math.isinf(out.seconds)
+    assert out.spent[fleet_model.TRAINING] == 400
+
+
+FACTS = {
+    **{"family": "cnn", "steps": 100, "batch": 10, "products": 5, "looked_products": 2, "values": 7, "parameters": 11},
+    **{"state_bytes": 1000, "evaluations": 1, "runs": 1, "turns": 1, "checkpoints": 1, "looked_at": 50, "tested": 80},
+    **{"mode": "map", "devices": 1},
+}
+
+
+def books(**terms):
+    names = ("make seconds", "make operations", "before seconds", "before operations", "begin seconds")
+    names += ("begin operations", "look seconds", "look operations", "tables seconds")
+    return {name: {"terms": terms.get(name.replace(" ", "_"), {})} for name in names}
+
+
+FOUND = {
+    "fleet": {"cnn": FACTS},
+    "costs": {
+        "coefficients": {"cnn step": 1.0, "group": 3.0, "checkpoint": 2.0, "checkpoint byte": 0.001, "test": 0.5},
+        "compile": {"cnn": {"cold": 9.0}},
+        "start": 4.0,
+    },
+    "bookkeeping": books(look_seconds={"look": 0.5, "arm and trained group": 0.1}, before_seconds={"arm": 2.0}),
+    "traffic": {"files": {kind: {"median": 2.0} for kind in ("rows", "done", "test", "predictions", "checkpoint")}},
+}
+
+
+def test_a_hosts_costs_are_those_that_were_measured():
+    study = fleet_costs.Study("cnn", runs=80, arms=10, programs=2, of_group=8, checkpoints=4)
+    slow, fast = (fleet_costs.Kind(name, 2, speed, False) for name, speed in (("slow", 1.0), ("fast", 10.0)))
+    costs = fleet_costs.costs(study, slow, FOUND)
+    assert costs.segment == 8 / 2 * 100 / 4  # runs a device, steps, a quarter of them
+    assert fleet_costs.costs(study, fast, FOUND).segment == costs.segment / 10
+    assert costs.checkpoint == 2 + 0.001 * 8 * 1000
+    assert costs.checkpoint_bytes == 2 * 8 * 1000
+    assert (costs.group, costs.compile, costs.look) == (3, 9, 0.5)
+    assert costs.look_trained == 0.1 * 10
+    assert costs.start == 4 + 2 * 10
+    free = fleet_costs.without_books(costs, FOUND)
+    assert (free.start, free.look, free.look_trained, free.begin, free.segment) == (4, 0, 0, 0, costs.segment)
+    tested = fleet_costs.with_shared_tests(costs)
+    assert (tested.test, tested.group) == (0, 3 + costs.test)

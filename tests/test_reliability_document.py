@@ -1,0 +1,99 @@
+"""docs/reliability.md is made of the results of the faults and of prose, and shows what was broken."""
+
+import json
+
+import pytest
+
+from benchmarks.faults import __main__ as faults
+from benchmarks.faults import document
+
+ROW = {
+    "room": "checkpoints",
+    "fault": "a file damaged",
+    "promise": "found",
+    "trials": 3,
+    "kept": 3,
+    "seconds": 61.0,
+    "broken": {},
+    "kinds": {"cut": 2, "deleted": 1},
+    "facts": {"bytes": 12345, "slowest": 0.25},
+}
+FOUND = {
+    "command": "python -m benchmarks.faults --full",
+    "date": "2026-01-02T03:04:05+00:00",
+    "hardware": {"cpu": "A CPU", "cores": 2},
+    "versions": {"jax": "0.10.2"},
+    "full": True,
+    "rows": [ROW],
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Makes the document of results and prose; its exit status."""
+
+    def make(found, prose, *flags):
+        if found is not None:
+            (tmp_path / "faults.json").write_text(json.dumps(found))
+        (tmp_path / "why.md").write_text(prose)
+        places = [
+            f"--results={tmp_path / 'faults.json'}",
+            f"--why={tmp_path / 'why.md'}",
+            f"--out={tmp_path / 'made.md'}",
+        ]
+        return document.main([*places, *flags])
+
+    make.document = tmp_path / "made.md"
+    return make
+
+
+def test_a_row_becomes_a_line_with_its_kinds_and_figures(place):
+    assert place(FOUND, "Words.\n\n## checkpoints\n\nWhy.\n") == 0
+    text = place.document.read_text()
+    assert text.startswith("# Reliability\n\nWords.\n")
+    assert "| a file damaged | found | 3 of 3 | 61 |" in text
+    assert "## Checkpoints\n\nWhy.\n\n*a file damaged*: cut 2, deleted 1.\n" in text
+    assert "| a file damaged | bytes | 12,345 |" in text
+    assert "A CPU, 2 cores; 2026-01-02; jax 0.10.2" in text
+    assert "**3 of 3 faults were survived as promised**" in text
+    assert "Not made: kills, signals" in text
+
+
+def test_what_was_broken_is_shown(place):
+    broken = {**ROW, "kept": 2, "broken": {"cut at 7": "loaded other numbers"}}
+    assert place({**FOUND, "rows": [broken]}, "") == 0
+    text = place.document.read_text()
+    assert "| **2 of 3** |" in text
+    assert "- a file damaged: cut at 7: loaded other numbers" in text
+
+
+def test_results_that_are_not_there_or_of_a_short_run_are_refused(place, capsys):
+    assert place(None, "") == 1
+    assert "python -m benchmarks.faults --full writes it" in capsys.readouterr().err
+    assert place({**FOUND, "full": False}, "") == 1
+    assert "of the short run" in capsys.readouterr().err
+    assert not place.document.exists()
+
+
+def test_a_section_without_a_place_is_refused(place, capsys):
+    assert place(FOUND, "## weather\nRain.\n") == 1
+    assert "## weather" in capsys.readouterr().err
+
+
+def test_check_tells_whether_the_document_is_what_the_results_make(place):
+    assert place(FOUND, "", "--check") == 1
+    assert place(FOUND, "") == 0
+    assert place(FOUND, "", "--check") == 0
+    assert place(FOUND, "More.", "--check") == 1
+
+
+def test_every_room_of_faults_has_a_heading_and_the_prose_a_place():
+    assert set(document.ROOMS) == set(faults.ROWS)
+    assert set(document.sections(document.WHY.read_text())) - {""} <= set(document.HEADINGS)
+
+
+def test_the_document_that_is_kept_is_what_the_results_make():
+    if not document.RESULTS.exists():
+        assert not document.DOCUMENT.exists(), "docs/reliability.md is of no results"
+        pytest.skip("benchmarks/results/faults.json is not there yet")
+    assert document.main(["--check"]) == 0
