@@ -10,6 +10,8 @@ products          floating-point operations of an image trained, in convolutions
 looked_products   ... of an image evaluated
 values            numbers of an image: its pixels and what each layer makes of them
 parameters        of a run
+mode              "map" | "vmap": whether a device has one run at work at a time, or all of its runs
+cache             bytes of a core's own; what a step changes that is larger has to come from memory
 evaluations       during training; looked_at: images of each
 tested            images of the test set, at the end
 runs, state_bytes of a run's checkpoint; checkpoints: how many
@@ -35,11 +37,18 @@ def _looked_at(group: Mapping) -> float:
     return group["turns"] * group["evaluations"] * group["looked_at"]
 
 
+def _from_memory(group: Mapping) -> float:
+    """Parameters that are updated, and were not left in the cache by the step before."""
+    at_work = group["state_bytes"] * (group["turns"] if group["mode"] == "vmap" else 1.0)
+    return _steps(group) * group["parameters"] * max(0.0, 1.0 - group["cache"] / at_work)
+
+
 OF_A_FAMILY: dict[str, tuple[str, Callable[[Mapping], float]]] = {  # term -> (what it is counted in, how many)
     "step": ("run and step", _steps),
     "product": ("operation trained", lambda group: _trained(group) * group["products"]),
     "value": ("value trained", lambda group: _trained(group) * group["values"]),
     "parameter": ("parameter updated", lambda group: _steps(group) * group["parameters"]),
+    "parameter from memory": ("parameter updated that no cache holds", _from_memory),
     "evaluated product": ("operation evaluated", lambda group: _looked_at(group) * group["looked_products"]),
     "evaluated value": ("value evaluated", lambda group: _looked_at(group) * group["values"]),
 }

@@ -5,12 +5,13 @@ batch, number of runs and length. What is known of a study before it is trained 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import ml_collections
 
-from benchmarks import workloads
+from benchmarks import machine, workloads
 from fmnist_jax import arms, config, experiment, forms, groups, memory, models, sharding, train
 
 
@@ -137,8 +138,15 @@ def _of_runs(prepared: groups.Prepared, runs: int, checked: config.Experiment) -
     return {
         "runs": runs,
         "mode": mode,
+        "cache": _cache_bytes(),
         "devices": devices,
         "turns": runs / devices if mode == "map" else -(-runs // devices),  # mapped, they are dealt out evenly
         "checkpoints": -(-evaluations // checked.checkpoint.every),
         "looked_at": prepared.split.validation.shape[1],
     }
+
+
+def _cache_bytes() -> int:
+    """A core's L2, where Linux tells."""
+    found = re.fullmatch(r"(\d+)K", machine.hardware()["l2"])
+    return 1024 * int(found[1]) if found else 2**20

@@ -6,18 +6,21 @@ halved in turn), and which groups and checkpoints would be best. Nothing is trai
 """
 
 import dataclasses
+import itertools
 import json
 import math
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
 from benchmarks import fleet_costs, fleet_plot, record, scaling_chapters, tables
-from benchmarks.fleet_costs import ACCELERATORS, BACK, CORES, DISK, Kind, Study
+from benchmarks.fleet_costs import ACCELERATORS, BACK, CORES, DISK, Study
 from benchmarks.fleet_events import simulate
-from benchmarks.fleet_model import Costs, Disk, Fleet, Outcome
+from benchmarks.fleet_model import Costs, Fleet
 
 DEVICES = (10, 32, 100, 256, 1024, 4096)
 RATES = (0.0, 1 / 24, 1.0, 6.0)  # preemptions an hour and host
@@ -31,7 +34,7 @@ PATIENCE, MOST_PREEMPTIONS = 20, 500_000
 FIGURE = Path(__file__).parent.parent / "docs" / "scaling.png"
 # What could be done, one after the other: each with those before it.
 AS_IT_IS, FREE_BOOKS, SHARED_TESTS = "as it is", "looks and turns that take nothing", "and each host tests its groups"
-KEYS = ("seconds", "trained_seconds", "device_seconds")
+WAYS = AS_IT_IS, FREE_BOOKS, SHARED_TESTS
 HALVED = {  # name -> the fields of Costs that are halved
     "training": ("segment",),
     "start of a process": ("start", "start_operations"),
@@ -48,33 +51,65 @@ HALVED = {  # name -> the fields of Costs that are halved
     "testing": ("test",),
     "tables": ("tables",),
 }
+KINDS = {kind.name: kind for kind in (CORES, ACCELERATORS)}
+OTHERWISE = {  # name -> fields of Fleet, and what becomes of them
+    "lease": {"lease": lambda fleet: fleet.lease / 2},
+    "preemptions": {"preemptions": lambda fleet: fleet.preemptions / 2},
+    "time to come back": {"back": lambda fleet: fleet.back / 2},
+    "(preempted with notice)": {"notice": lambda fleet: True},
+    "(one cache of programs for all)": {"shared_cache": lambda fleet: True},
+}
+KEEP_EVERY = 20  # simulations
 
 
-def study_of(workload: str, of_group: int | None = None, checkpoints: int | None = None, runs: int = RUNS) -> Study:
-    """The study of a million runs, or so many, of a workload."""
-    usual = STUDIES[workload]
-    return Study(workload, runs, runs // SEEDS, PROGRAMS, of_group or usual[0], checkpoints or usual[1])
+class Case(NamedTuple):
+    """One simulation; `part` of the results, and `changed`, if something is, of HALVED or OTHERWISE."""
+
+    part: str
+    workload: str
+    kind: str
+    way: str
+    devices: int
+    preemptions_an_hour: float
+    of_group: int
+    checkpoints: int
+    runs: int
+    changed: str = ""
 
 
-def fleet_of(kind: Kind, devices: int, rate: float, **changes) -> Fleet:
-    """As many hosts as have about so many devices."""
-    each = min(kind.devices, devices)
-    return Fleet(hosts=round(devices / each), devices=each, preemptions=rate, back=BACK, **changes)
+def cases(smoke: bool) -> list[Case]:
+    """All of them."""
+    devices, rates, base, runs = DEVICES, RATES, BASE_DEVICES, RUNS
+    if smoke:
+        devices, rates, base, runs = (10, 32), (0.0, BASE_RATE), (32,), 3000
+    found = []
+    for name, (of_group, checkpoints) in STUDIES.items():
+        for kind, way, rate, count in itertools.product(KINDS, WAYS, rates, devices):
+            found.append(Case("fleets", name, kind, way, count, rate, of_group, checkpoints, runs))
+        for way, count, changed in itertools.product((AS_IT_IS, SHARED_TESTS), base, ("", *HALVED, *OTHERWISE)):
+            of = name, CORES.name, way, count, BASE_RATE, of_group, checkpoints, runs, changed
+            found.append(Case("halved", *of))
+        ways = ((AS_IT_IS, 0.0), (SHARED_TESTS, 0.0), (SHARED_TESTS, BASE_RATE))
+        for (way, rate), of_group, checkpoints in itertools.product(ways, GROUPS[name], CHECKPOINTS[name]):
+            found.append(Case("cuts", name, CORES.name, way, base[-1], rate, of_group, checkpoints, runs))
+    return found
 
 
-def row(study: Study, costs: Costs, fleet: Fleet, disk: Disk = DISK) -> dict:
-    """One simulation: seconds, device-seconds by cause, and what the training alone would take."""
+def row(case: Case, found: Mapping) -> dict:
+    """What came of it: seconds, device-seconds by cause, and what the training alone would take."""
+    kind = KINDS[case.kind]
+    study = Study(case.workload, case.runs, case.runs // SEEDS, PROGRAMS, case.of_group, case.checkpoints)
+    costs = ways(fleet_costs.costs(study, kind, found), found)[case.way]
+    each = min(kind.devices, case.devices)
+    fleet = Fleet(round(case.devices / each), each, preemptions=case.preemptions_an_hour, back=BACK)
+    costs, fleet = changed(costs, fleet, case.changed)
     work = fleet_costs.work(study)
     alone = work.groups * work.segments * costs.segment / fleet.hosts
-    began = time.perf_counter()
-    out = simulate(work, costs, fleet, disk, until=PATIENCE * (alone + 86_400), most=MOST_PREEMPTIONS)
-    found = {"workload": study.workload, "hosts": fleet.hosts, "devices": fleet.hosts * fleet.devices}
-    found |= {"preemptions_an_hour": fleet.preemptions, "of_group": study.of_group, "checkpoints": study.checkpoints}
-    return found | _of_outcome(out) | {"alone_seconds": alone, "took": time.perf_counter() - began}
-
-
-def _of_outcome(out: Outcome) -> dict:
+    out = simulate(work, costs, fleet, DISK, until=PATIENCE * (alone + 86_400), most=MOST_PREEMPTIONS)
     return {
+        **case._asdict(),
+        "devices": fleet.hosts * fleet.devices,
+        "alone_seconds": alone,
         "seconds": out.seconds if math.isfinite(out.seconds) else None,
         "trained_seconds": out.trained_seconds if math.isfinite(out.trained_seconds) else None,
         "device_seconds": out.device_seconds,
@@ -88,88 +123,42 @@ def _of_outcome(out: Outcome) -> dict:
 def ways(costs: Costs, found: Mapping) -> dict[str, Costs]:
     """What could be done -> the costs that are left."""
     free = fleet_costs.without_books(costs, found)
-    return {AS_IT_IS: costs, FREE_BOOKS: free, SHARED_TESTS: fleet_costs.with_shared_tests(free)}
+    return dict(zip(WAYS, (costs, free, fleet_costs.with_shared_tests(free)), strict=True))
 
 
-def by_size(found: Mapping, workload: str, kind: Kind, devices, rates, runs: int) -> list[dict]:
-    """Every way, rate and number of devices."""
-    study = study_of(workload, runs=runs)
-    rows = []
-    for way, costs in ways(fleet_costs.costs(study, kind, found), found).items():
-        for rate in rates:
-            for count in devices:
-                of = {"kind": kind.name, "way": way}
-                rows.append(of | row(study, costs, fleet_of(kind, count, rate)))
-    return rows
+def changed(costs: Costs, fleet: Fleet, what: str) -> tuple[Costs, Fleet]:
+    """With a cost halved, or something else changed."""
+    if what in HALVED:
+        return dataclasses.replace(costs, **{key: getattr(costs, key) / 2 for key in HALVED[what]}), fleet
+    return costs, dataclasses.replace(fleet, **{key: of(fleet) for key, of in OTHERWISE.get(what, {}).items()})
 
 
-def halved(found: Mapping, workload: str, kind: Kind, way: str, devices: int, runs: int) -> list[dict]:
-    """The time with each cost halved in turn, or something (in brackets) changed, over the time as it is."""
-    study = study_of(workload, runs=runs)
-    costs, fleet = ways(fleet_costs.costs(study, kind, found), found)[way], fleet_of(kind, devices, BASE_RATE)
-    changed = {
-        name: (dataclasses.replace(costs, **{key: getattr(costs, key) / 2 for key in keys}), fleet)
-        for name, keys in HALVED.items()
-    }
-    for name, field in (("lease", "lease"), ("preemptions", "preemptions"), ("time to come back", "back")):
-        changed[name] = costs, dataclasses.replace(fleet, **{field: getattr(fleet, field) / 2})
-    changed["(preempted with notice)"] = costs, dataclasses.replace(fleet, notice=True)
-    changed["(one cache of programs for all)"] = costs, dataclasses.replace(fleet, shared_cache=True)
-    usual, rows = row(study, costs, fleet), []
-    for name, (own, of_fleet) in changed.items():
-        one = row(study, own, of_fleet)
-        ratios = {key: one[key] / usual[key] if one[key] and usual[key] else None for key in KEYS}
-        rows.append({"workload": workload, "way": way, "devices": devices, "cost": name, **ratios})
-    return rows
+def measure(found: Mapping, smoke: bool, rows: list[dict], keep: Callable[[], None]) -> None:
+    """Adds to `rows` what is missing of them, on all cores; calls `keep` now and then. `found`: costs.json."""
+    there = {tuple(one[key] for key in KEY) for one in rows}
+    missing = [case for case in cases(smoke) if tuple(getattr(case, key) for key in KEY) not in there]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for i, one in enumerate(pool.map(row, missing, itertools.repeat(found))):
+            rows.append({**one, "asked": missing[i].devices})
+            if i % KEEP_EVERY == 0:
+                keep()
 
 
-def cut(found: Mapping, workload: str, kind: Kind, way: str, devices: int, rate: float, sizes, cadences, runs: int):
-    """Every size of groups and number of checkpoints: rows as `by_size` has them."""
-    rows = []
-    for of_group in sizes:
-        for checkpoints in cadences:
-            study = study_of(workload, of_group, checkpoints, runs)
-            costs = ways(fleet_costs.costs(study, kind, found), found)[way]
-            rows.append({"kind": kind.name, "way": way, **row(study, costs, fleet_of(kind, devices, rate))})
-    return rows
-
-
-def measure(found: Mapping, smoke: bool) -> dict:
-    """All of it; `found`: costs.json."""
-    devices, rates, base, runs = (
-        (DEVICES, RATES, BASE_DEVICES, RUNS) if not smoke else ((10, 32), (0.0, 6.0), (32,), 3000)
-    )
-    kinds = [(name, kind) for name in STUDIES for kind in (CORES, ACCELERATORS)]
-    fleets = [one for name, kind in kinds for one in by_size(found, name, kind, devices, rates, runs)]
-    bounds = [
-        one
-        for name in STUDIES
-        for way in (AS_IT_IS, SHARED_TESTS)
-        for count in base
-        for one in halved(found, name, CORES, way, count, runs)
+def assumed(found: Mapping, smoke: bool) -> dict:
+    """What is simulated: the study, what is assumed, and the costs of its hosts."""
+    runs = max(case.runs for case in cases(smoke))
+    studies = {name: Study(name, runs, runs // SEEDS, PROGRAMS, *of) for name, of in STUDIES.items()}
+    of_hosts = [
+        {"workload": name, "kind": kind.name, **dataclasses.asdict(fleet_costs.costs(study, kind, found))}
+        for name, study in studies.items()
+        for kind in KINDS.values()
     ]
-    cuts = [
-        one
-        for name in STUDIES
-        for way, rate in ((AS_IT_IS, rates[0]), (SHARED_TESTS, rates[0]), (SHARED_TESTS, BASE_RATE))
-        for one in cut(found, name, CORES, way, base[-1], rate, GROUPS[name], CHECKPOINTS[name], runs)
-    ]
-    studies = {name: study_of(name, runs=runs) for name in STUDIES}
+    kinds = [dataclasses.asdict(kind) for kind in KINDS.values()]
     return {
         "study": {"runs": runs, "arms": runs // SEEDS, "programs": PROGRAMS},
-        "assumed": {
-            "disk": dataclasses.asdict(DISK),
-            "back": BACK,
-            "kinds": [dataclasses.asdict(kind) for kind in (CORES, ACCELERATORS)],
-        },
-        "costs": [
-            {"workload": name, "kind": kind.name, **dataclasses.asdict(fleet_costs.costs(studies[name], kind, found))}
-            for name, kind in kinds
-        ],
+        "assumed": {"disk": dataclasses.asdict(DISK), "back": BACK, "kinds": kinds},
+        "costs": of_hosts,
         "bytes_left": {name: fleet_costs.bytes_left(study, found) for name, study in studies.items()},
-        "fleets": fleets,
-        "halved": bounds,
-        "cuts": cuts,
     }
 
 
@@ -178,12 +167,20 @@ def main(argv=None) -> None:
     flags = record.flags("fleet", __doc__)
     flags.add_argument("--costs", type=Path, default=record.RESULTS / "costs.json", help="what benchmarks.costs wrote")
     flags.add_argument("--figure", type=Path, help="PNG; default: docs/scaling.png, of a smoke run beside the JSON")
+    flags.add_argument("--resume", action="store_true", help="keep what --out has, if it is of the same costs and code")
     args, console = flags.parse_args(argv), Console()
     if not args.costs.exists():
         flags.error(f"--costs={args.costs}: not there; python -m benchmarks.costs writes it")
     costs, path = json.loads(args.costs.read_text()), record.place("fleet", args)
     of = {key: costs[key] for key in ("command", "date", "hardware")}
-    found = {**record.opening("fleet"), "measured": of, **measure(costs, args.smoke)}
+    kept = json.loads(path.read_text()) if args.resume and path.exists() else {}
+    rows = kept["rows"] if kept.get("measured") == of else []
+    found = {**record.opening("fleet"), "measured": of, **assumed(costs, args.smoke), "rows": rows}
+
+    def keep() -> None:
+        record.write(found, path, Console(quiet=True))
+
+    measure(costs, args.smoke, rows, keep)
     tables.show(scaling_chapters.fleet(found), console)
     record.write(found, path, console)
     fleet_plot.plot(found, args.figure or (path.with_suffix(".png") if args.smoke else FIGURE))

@@ -12,7 +12,7 @@ from fmnist_jax import config
 GROUP = {
     **{"family": "mlp", "turns": 2, "steps": 10, "batch": 5, "products": 100, "looked_products": 40, "values": 20},
     **{"parameters": 30, "evaluations": 2, "looked_at": 50, "tested": 80, "runs": 4, "state_bytes": 1000},
-    "checkpoints": 2,
+    **{"checkpoints": 2, "mode": "vmap", "cache": 500},
 }
 
 
@@ -22,6 +22,7 @@ def test_the_quantities_of_a_group_by_hand():
         "mlp product": 2 * 10 * 5 * 100,
         "mlp value": 2 * 10 * 5 * 20,
         "mlp parameter": 2 * 10 * 30,
+        "mlp parameter from memory": 2 * 10 * 30 * (1 - 500 / (2 * 1000)),
         "mlp evaluated product": 2 * 2 * 50 * 40,
         "mlp evaluated value": 2 * 2 * 50 * 20,
         "group": 1,
@@ -36,6 +37,15 @@ def test_the_quantities_of_a_group_by_hand():
         "restored byte": 4 * 1000,
     }
     assert set(cost_model.of_training(GROUP)) | set(cost_model.of_test(GROUP)) <= set(cost_model.units())
+
+
+def test_what_a_cache_holds_does_not_come_from_memory():
+    def from_memory(**changes):
+        return cost_model.of_training({**GROUP, **changes})["mlp parameter from memory"]
+
+    assert from_memory(cache=2000) == 0
+    assert from_memory(mode="map", cache=1000) == 0  # one run at a time
+    assert from_memory(mode="map", cache=250) == 2 * 10 * 30 * 0.75
 
 
 def test_a_fit_finds_what_made_the_times_again():
@@ -131,6 +141,7 @@ def test_the_facts_of_a_study_by_hand():
     assert second["parameters"] == 784 * 5 + 5 + 5 * 10 + 10
     assert second["values"] == 784 + 5 + 10
     assert second["mode"] == "vmap"
+    assert second["cache"] >= 2**16
     assert second["turns"] == 2  # three runs on two devices, side by side
     assert (second["looked_at"], second["tested"]) == (24, 60)
     assert second["state_bytes"] >= 3 * 4 * second["parameters"]  # with Adam's two moments

@@ -198,7 +198,7 @@ def test_what_takes_too_long_is_given_up_and_says_so():
 FACTS = {
     **{"family": "cnn", "steps": 100, "batch": 10, "products": 5, "looked_products": 2, "values": 7, "parameters": 11},
     **{"state_bytes": 1000, "evaluations": 1, "runs": 1, "turns": 1, "checkpoints": 1, "looked_at": 50, "tested": 80},
-    **{"mode": "map", "devices": 1},
+    **{"mode": "map", "devices": 1, "cache": 1000},
 }
 
 
