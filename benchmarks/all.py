@@ -1,4 +1,4 @@
-"""Every benchmark, one after the other, then docs/performance.md of what they found: `python -m benchmarks.all`.
+"""Every benchmark, one after the other, then the documents of what they found: `python -m benchmarks.all`.
 
 Each part is a process of its own; one that fails does not stop the others, but is named at the end, and the exit status
 is 1. Hours on two cores, which should have nothing else to do. `--smoke` tries all of them on drawn images and leaves
@@ -29,7 +29,10 @@ PARTS = {
     "ideas": ["benchmarks.ideas"],
     "scale": ["benchmarks.scale"],
     "gpu": ["benchmarks.gpu"],
+    "costs": ["benchmarks.costs"],
+    "fleet": ["benchmarks.fleet"],
     "document": ["benchmarks.document"],
+    "scaling_document": ["benchmarks.scaling_document"],
 }
 
 
@@ -47,7 +50,9 @@ def commands(smoke: bool, scratch: Path) -> dict[str, list[str]]:
         return PARTS
     made = {name: [*asked, "--smoke", f"--out={scratch / name}.json"] for name, asked in PARTS.items()}
     made["gpu"].append("--platform=cpu")
+    made["fleet"].append(f"--costs={scratch / 'costs.json'}")
     made["document"][-1:] = [f"--results={scratch}", f"--out={scratch / 'performance.md'}"]
+    made["scaling_document"][1:] = [f"--results={scratch}", f"--out={scratch / 'scaling.md'}"]
     return made
 
 

@@ -1,4 +1,4 @@
-"""A million runs on 10 to 4,096 devices, simulated: `python -m benchmarks.fleet`, some minutes on one core.
+"""A million runs on 10 to 4,096 devices, simulated: `python -m benchmarks.fleet`, some minutes on two cores.
 
 Hosts share a study by --claim (benchmarks/fleet_model.py), at the costs that benchmarks/results/costs.json has of here,
 while they are preempted at some rate: how long it takes, where the device-hours go, which cost bounds it (each is
@@ -26,7 +26,11 @@ DEVICES = (10, 32, 100, 256, 1024, 4096)
 RATES = (0.0, 1 / 24, 1.0, 6.0)  # preemptions an hour and host
 BASE_RATE, BASE_DEVICES = 1.0, (256, 4096)  # of what is looked at closely
 RUNS, SEEDS, PROGRAMS = 1_000_000, 10, 16
-STUDIES = {"cnn": (64, 3), "mlp": (1024, 10)}  # workload -> runs of a group, checkpoints of a run as configs/ has them
+CHECKPOINTS_AS = {"cnn": 3, "mlp": 10}  # workload -> of a run, as configs/ has them
+GROUPS_OF = {  # (workload, kind) -> runs of a group: some minutes of a host
+    **{("cnn", CORES.name): 64, ("cnn", ACCELERATORS.name): 1024},
+    **{("mlp", CORES.name): 1024, ("mlp", ACCELERATORS.name): 2048},
+}
 GROUPS = {"cnn": (8, 16, 32, 64, 128, 256), "mlp": (64, 256, 1024, 4096)}
 CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
 # Then a simulation is given up: so many times the work alone, and as many days; so many preemptions while it trains.
@@ -83,11 +87,11 @@ def cases(smoke: bool) -> list[Case]:
     if smoke:
         devices, rates, base, runs = (10, 32), (0.0, BASE_RATE), (32,), 3000
     found = []
-    for name, (of_group, checkpoints) in STUDIES.items():
+    for name, checkpoints in CHECKPOINTS_AS.items():
         for kind, way, rate, count in itertools.product(KINDS, WAYS, rates, devices):
-            found.append(Case("fleets", name, kind, way, count, rate, of_group, checkpoints, runs))
+            found.append(Case("fleets", name, kind, way, count, rate, GROUPS_OF[name, kind], checkpoints, runs))
         for way, count, changed in itertools.product((AS_IT_IS, SHARED_TESTS), base, ("", *HALVED, *OTHERWISE)):
-            of = name, CORES.name, way, count, BASE_RATE, of_group, checkpoints, runs, changed
+            of = name, CORES.name, way, count, BASE_RATE, GROUPS_OF[name, CORES.name], checkpoints, runs, changed
             found.append(Case("halved", *of))
         ways = ((AS_IT_IS, 0.0), (SHARED_TESTS, 0.0), (SHARED_TESTS, BASE_RATE))
         for (way, rate), of_group, checkpoints in itertools.product(ways, GROUPS[name], CHECKPOINTS[name]):
@@ -97,18 +101,17 @@ def cases(smoke: bool) -> list[Case]:
 
 def row(case: Case, found: Mapping) -> dict:
     """What came of it: seconds, device-seconds by cause, and what the training alone would take."""
-    kind = KINDS[case.kind]
+    hosts = math.ceil(case.devices / KINDS[case.kind].devices)
+    kind = dataclasses.replace(KINDS[case.kind], devices=case.devices / hosts)
     study = Study(case.workload, case.runs, case.runs // SEEDS, PROGRAMS, case.of_group, case.checkpoints)
     costs = ways(fleet_costs.costs(study, kind, found), found)[case.way]
-    each = min(kind.devices, case.devices)
-    fleet = Fleet(round(case.devices / each), each, preemptions=case.preemptions_an_hour, back=BACK)
+    fleet = Fleet(hosts, kind.devices, preemptions=case.preemptions_an_hour, back=BACK)
     costs, fleet = changed(costs, fleet, case.changed)
     work = fleet_costs.work(study)
     alone = work.groups * work.segments * costs.segment / fleet.hosts
     out = simulate(work, costs, fleet, DISK, until=PATIENCE * (alone + 86_400), most=MOST_PREEMPTIONS)
     return {
         **case._asdict(),
-        "devices": fleet.hosts * fleet.devices,
         "alone_seconds": alone,
         "seconds": out.seconds if math.isfinite(out.seconds) else None,
         "trained_seconds": out.trained_seconds if math.isfinite(out.trained_seconds) else None,
@@ -135,30 +138,39 @@ def changed(costs: Costs, fleet: Fleet, what: str) -> tuple[Costs, Fleet]:
 
 def measure(found: Mapping, smoke: bool, rows: list[dict], keep: Callable[[], None]) -> None:
     """Adds to `rows` what is missing of them, on all cores; calls `keep` now and then. `found`: costs.json."""
-    there = {tuple(one[key] for key in KEY) for one in rows}
-    missing = [case for case in cases(smoke) if tuple(getattr(case, key) for key in KEY) not in there]
+    wanted = cases(smoke)
+    there = {Case(*(one[key] for key in Case._fields)): one for one in rows}
+    rows[:] = [one for case, one in there.items() if case in wanted]
+    missing = [case for case in wanted if case not in there]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for i, one in enumerate(pool.map(row, missing, itertools.repeat(found))):
-            rows.append({**one, "asked": missing[i].devices})
+            rows.append(one)
             if i % KEEP_EVERY == 0:
                 keep()
+    order = {case: i for i, case in enumerate(wanted)}
+    rows.sort(key=lambda one: order[Case(*(one[key] for key in Case._fields))])
 
 
 def assumed(found: Mapping, smoke: bool) -> dict:
     """What is simulated: the study, what is assumed, and the costs of its hosts."""
     runs = max(case.runs for case in cases(smoke))
-    studies = {name: Study(name, runs, runs // SEEDS, PROGRAMS, *of) for name, of in STUDIES.items()}
+    studies = {
+        of: Study(of[0], runs, runs // SEEDS, PROGRAMS, of_group, CHECKPOINTS_AS[of[0]])
+        for of, of_group in GROUPS_OF.items()
+    }
     of_hosts = [
-        {"workload": name, "kind": kind.name, **dataclasses.asdict(fleet_costs.costs(study, kind, found))}
-        for name, study in studies.items()
-        for kind in KINDS.values()
+        {
+            **{"workload": name, "kind": kind, "of_group": study.of_group, "groups": study.groups},
+            **dataclasses.asdict(fleet_costs.costs(study, KINDS[kind], found)),
+        }
+        for (name, kind), study in studies.items()
     ]
     kinds = [dataclasses.asdict(kind) for kind in KINDS.values()]
     return {
         "study": {"runs": runs, "arms": runs // SEEDS, "programs": PROGRAMS},
         "assumed": {"disk": dataclasses.asdict(DISK), "back": BACK, "kinds": kinds},
         "costs": of_hosts,
-        "bytes_left": {name: fleet_costs.bytes_left(study, found) for name, study in studies.items()},
+        "bytes_left": {name: fleet_costs.bytes_left(study, found) for (name, _), study in studies.items()},
     }
 
 

@@ -16,7 +16,7 @@ class Kind:
     """What a fleet is made of."""
 
     name: str
-    devices: int  # of a host
+    devices: float  # of a host
     speed: float  # of a device at training and evaluating, as times that of a core of here
     assumed: bool
 

@@ -73,7 +73,7 @@ class Fleet:
     """Hosts, and how long they last."""
 
     hosts: int
-    devices: int = 1  # of a host
+    devices: float = 1  # of a host
     preemptions: float = 0.0  # an hour and host, on average; at any time alike
     back: float = 0.0  # seconds until a preempted host is there again
     notice: bool = False  # whether a process hears of it in time to save, and to let go of its group

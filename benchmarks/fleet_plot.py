@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
 from benchmarks.plots import ACCENT, QUIET, frame
-from benchmarks.scaling_chapters import NAMES, base_rate, rate_words
+from benchmarks.scaling_chapters import NAMES, base_rate, of_part, rate_words
 from fmnist_jax.report import style
 
 DASHED = {"color": QUIET, "lw": 1, "ls": (0, (4, 3))}
@@ -20,12 +20,12 @@ MOST = 6  # causes with a colour of their own; the others are one
 @style.styled
 def plot(found: Mapping, path: Path) -> None:
     """A column a workload of cores: time above, device-hours by cause below, as it is and as it could be."""
-    workloads = list(dict.fromkeys(one["workload"] for one in found["fleets"]))
-    ways = list(dict.fromkeys(one["way"] for one in found["fleets"]))
-    kind, base = found["fleets"][0]["kind"], base_rate(found)
+    fleets, base = of_part(found, "fleets"), base_rate(found)
+    workloads, ways = (list(dict.fromkeys(one[key] for one in fleets)) for key in ("workload", "way"))
+    kind = fleets[0]["kind"]
     figure = Figure((4.6 * len(workloads), 9.6), layout="constrained")
     grid = figure.subplots(3, len(workloads), squeeze=False, height_ratios=(1.25, 1, 1))
-    own = [one for one in found["fleets"] if one["kind"] == kind]
+    own = [one for one in fleets if one["kind"] == kind]
     colours = _colours(own, base)
     for column, workload in enumerate(workloads):
         rows = [one for one in own if one["workload"] == workload]

@@ -105,7 +105,7 @@ def made(found: Mapping, why: Mapping[str, str], beside: Path) -> str:
 def _figures(found: Mapping, name: str, make) -> list[str]:
     try:
         shown = [part if isinstance(part, str) else tables.markdown(part) for part in make(found[name])]
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise Refused(
             f"{name}.json: not as this version of benchmarks writes it ({error!r}); {COMMANDS[name]} writes it anew"
         ) from None

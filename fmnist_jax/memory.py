@@ -16,7 +16,7 @@ from fmnist_jax import experiment, models, train
 # A state that is read, the one that is written, the host's copy while a checkpoint of it is saved, and Orbax's own on
 # the way to the disk. Measured with benchmarks/memory.py: what a study of 64 runs holds more than one of a single run.
 STATES = 6
-SAVED = 1  # of these, a checkpoint's that a trial does not hold
+SAVED = 2  # of these, a checkpoint's, on its way while the next steps are made: the host's copy, and Orbax's
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults import hosts as faults
 from benchmarks.faults import subject
 from fmnist_jax import bucket, remote, store
 from fmnist_jax.errors import StorageError, UserError
@@ -190,6 +191,42 @@ def test_a_library_that_is_missing_and_a_place_of_no_kind_are_named(monkeypatch)
         bucket.Bucket("gs://bucket/dir")
     with pytest.raises(UserError, match="gs://BUCKET/DIR and s3://BUCKET/DIR are known"):
         bucket.Bucket("what://bucket/dir")
+
+
+@pytest.fixture
+def google(monkeypatch):
+    """A stand-in for Google's buckets, but for one thing: it makes an object anew where there is one."""
+    from gcp_storage_emulator.server import create_server
+
+    port = faults._free_port()
+    server = create_server("localhost", port, in_memory=True, default_bucket="studies")
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
+    yield "gs://studies"
+    server.stop()
+
+
+def test_googles_buckets_too(google, tmp_path, monkeypatch):
+    import gcsfs
+
+    one, other = (mirror(f"{google}/x", tmp_path / name) for name in "ab")
+    with one.lock(True), one.turn():
+        filled(one.directory, config="{}", groups__0__rows="x", groups__0__gone="y")
+    with other.lock(True), other.turn():
+        assert content(other.directory) == content(one.directory)
+        (other.directory / "groups/0/gone").unlink()
+    assert there(f"{google}/x") == ["config", "groups/0/rows"]
+    with pytest.raises(FileNotFoundError):
+        one.bucket.read("nothing")
+    asked, call = [], gcsfs.GCSFileSystem._call
+
+    async def listening(self, *args, **options):
+        asked.append(options.get("ifGenerationMatch"))
+        return await call(self, *args, **options)
+
+    monkeypatch.setattr(gcsfs.GCSFileSystem, "_call", listening)
+    one.bucket.create("claim", b"1")
+    assert "0" in asked  # "only where there is none"
 
 
 def session(place, cache, *flags):

@@ -42,11 +42,12 @@ COSTS = {
 }
 
 
-def simulated(devices, rate, way, seconds):
+def simulated(part, devices, rate, way, seconds, changed=""):
     return {
-        **{"workload": "cnn", "kind": "cores as here", "way": way, "devices": devices, "preemptions_an_hour": rate},
-        **{"seconds": seconds, "trained_seconds": seconds, "waste": 0.25, "device_seconds": 7200.0, "of_group": 64},
-        **{"spent": {"training": 5400.0, "looking": 1800.0, "nothing": 0.0}, "alone_seconds": 5400.0, "checkpoints": 3},
+        **{"part": part, "workload": "cnn", "kind": "cores as here", "way": way, "changed": changed},
+        **{"seconds": seconds, "waste": 0.25, "device_seconds": 7200.0, "of_group": 64, "checkpoints": 3},
+        **{"spent": {"training": 5400.0, "looking": 1800.0, "nothing": 0.0}, "alone_seconds": 5400.0},
+        **{"devices": devices, "preemptions_an_hour": rate},
     }
 
 
@@ -54,17 +55,19 @@ FLEET = {
     **{**HEAD, "command": "python -m benchmarks.fleet"},
     "measured": HEAD,
     "assumed": {"kinds": [{"name": "cores as here", "assumed": False, "speed": 1.0}]},
-    "fleets": [
-        simulated(devices, rate, way, None if rate == 6.0 else 7200.0)
-        for way in ("as it is", "better")
-        for rate in (0.0, 1.0, 6.0)
-        for devices in (10, 4096)
+    "rows": [
+        *(
+            simulated("fleets", devices, rate, way, None if rate == 6.0 else 7200.0)
+            for way in ("as it is", "better")
+            for rate in (0.0, 1.0, 6.0)
+            for devices in (10, 4096)
+        ),
+        *(
+            simulated("halved", 4096, 1.0, "as it is", 7200.0 * ratio, changed)
+            for changed, ratio in (("", 1), ("training", 0.8), ("tables", 0.999), ("looks", 0.6), ("(notice)", 0.5))
+        ),
+        simulated("cuts", 4096, 1.0, "better", 3600.0),
     ],
-    "halved": [
-        {"workload": "cnn", "way": "as it is", "devices": 4096, "cost": cost, "seconds": seconds}
-        for cost, seconds in (("training", 0.8), ("tables", 0.999), ("looks", 0.6), ("(notice)", 0.5))
-    ],
-    "cuts": [simulated(4096, 1.0, "better", 3600.0)],
 }
 
 
@@ -110,7 +113,7 @@ def test_a_fleet_of_other_costs_and_prose_without_a_place_are_refused(place, cap
     assert "of other costs" in capsys.readouterr().err
     assert place({"fleet": FLEET}, "## predictoins\nText.\n") == 1
     assert "## predictoins" in capsys.readouterr().err
-    assert place({"fleet": {**FLEET, "cuts": [{}]}}, "") == 1
+    assert place({"fleet": {**FLEET, "rows": [{"part": "fleets"}]}}, "") == 1
     assert "fleet.json" in capsys.readouterr().err
     assert not place.document.exists()
 

@@ -36,6 +36,7 @@ ROWS = (
     "places",
     "devices",
 )
+LONG = ("memory",)  # minutes each: of --full, or --only
 
 
 def main(argv=None) -> int:
@@ -50,7 +51,7 @@ def main(argv=None) -> int:
     flags.add_argument("--only", help=f"of {', '.join(ROWS)}")
     flags.add_argument("--out", type=Path, help="JSON; default: of --full benchmarks/results/faults.json, else nowhere")
     args, console = flags.parse_args(argv), Console()
-    only = args.only.split(",") if args.only else list(ROWS)
+    only = args.only.split(",") if args.only else [name for name in ROWS if args.full or name not in LONG]
     if unknown := set(only) - set(ROWS):
         flags.error(f"--only={','.join(sorted(unknown))}: take some of {', '.join(ROWS)}")
     logging.set_verbosity(logging.ERROR)  # Orbax says at each reading what it did not find

@@ -57,7 +57,8 @@ def outcome(workdir: Path) -> dict[str, bytes]:
             own["predictions"] = predictions["test"].tobytes()
         done = json.loads(own["done.json"])
         own["done.json"] = json.dumps({key: done[key] for key in ("results", "step")}).encode()  # on any devices
-        last, runs = max(int(p.name) for p in (group / "checkpoints").iterdir() if p.name.isdigit()), len(done["results"])
+        last = max(int(p.name) for p in (group / "checkpoints").iterdir() if p.name.isdigit())
+        runs = len(done["results"])
         place = (group / "checkpoints" / str(last) / "default").absolute()
         with ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.metadata(place).item_metadata
