@@ -49,11 +49,14 @@ def main(argv=None) -> int:
     )
     flags.add_argument("--full", action="store_true", help="as often as the table asks for")
     flags.add_argument("--only", help=f"of {', '.join(ROWS)}")
+    flags.add_argument("--without", default="", help="what cannot be made on this machine")
     flags.add_argument("--out", type=Path, help="JSON; default: of --full benchmarks/results/faults.json, else nowhere")
     args, console = flags.parse_args(argv), Console()
     only = args.only.split(",") if args.only else [name for name in ROWS if args.full or name not in LONG]
-    if unknown := set(only) - set(ROWS):
-        flags.error(f"--only={','.join(sorted(unknown))}: take some of {', '.join(ROWS)}")
+    without = [name for name in args.without.split(",") if name]
+    if unknown := {*only, *without} - set(ROWS):
+        flags.error(f"{','.join(sorted(unknown))}: there is no such; take some of {', '.join(ROWS)}")
+    only = [name for name in only if name not in without]
     logging.set_verbosity(logging.ERROR)  # Orbax says at each reading what it did not find
     found = record.opening("faults") | {"full": args.full, "rows": []}
     with tempfile.TemporaryDirectory() as scratch:
