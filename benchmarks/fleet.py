@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks import fleet_costs, fleet_plot, record, scaling_chapters, tables
+from benchmarks import fleet_chapters, fleet_costs, fleet_plot, record, tables
 from benchmarks.fleet_costs import ACCELERATORS, BACK, CORES, DISK, Study
 from benchmarks.fleet_events import simulate
 from benchmarks.fleet_model import Costs, Fleet
@@ -34,7 +34,7 @@ GROUPS_OF = {  # (workload, kind) -> runs of a group: some minutes of a host
 GROUPS = {"cnn": (8, 16, 32, 64, 128, 256), "mlp": (64, 256, 1024, 4096)}
 CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
 # Then a simulation is given up: so many times the work alone, and as many days; so many preemptions while it trains.
-PATIENCE, MOST_PREEMPTIONS = 20, 500_000
+PATIENCE, MOST_PREEMPTIONS = 20, 300_000
 FIGURE = Path(__file__).parent.parent / "docs" / "scaling.png"
 # What could be done, one after the other: each with those before it.
 AS_IT_IS, FREE_BOOKS, SHARED_TESTS = "as it is", "looks and turns that take nothing", "and each host tests its groups"
@@ -193,7 +193,7 @@ def main(argv=None) -> None:
         record.write(found, path, Console(quiet=True))
 
     measure(costs, args.smoke, rows, keep)
-    tables.show(scaling_chapters.fleet(found), console)
+    tables.show(fleet_chapters.fleet(found), console)
     record.write(found, path, console)
     fleet_plot.plot(found, args.figure or (path.with_suffix(".png") if args.smoke else FIGURE))
 

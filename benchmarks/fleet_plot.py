@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
+from benchmarks.fleet_chapters import NAMES, base_rate, of_part, rate_words
 from benchmarks.plots import ACCENT, QUIET, frame
-from benchmarks.scaling_chapters import NAMES, base_rate, of_part, rate_words
 from fmnist_jax.report import style
 
 DASHED = {"color": QUIET, "lw": 1, "ls": (0, (4, 3))}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import scaling_chapters, scaling_document
+from benchmarks import fleet_chapters, scaling_chapters, scaling_document
 
 HEAD = {
     **{"command": "python -m benchmarks.costs", "date": "2026-01-02T03:04:05+00:00"},
@@ -54,6 +54,11 @@ def simulated(part, devices, rate, way, seconds, changed=""):
 FLEET = {
     **{**HEAD, "command": "python -m benchmarks.fleet"},
     "measured": HEAD,
+    "costs": [
+        {"workload": "cnn", "kind": "cores as here", "of_group": 64, "groups": 15_625}
+        | dict.fromkeys(fleet_chapters.COSTS, 1.5)
+    ],
+    "bytes_left": {"cnn": 1.5e13},
     "assumed": {"kinds": [{"name": "cores as here", "assumed": False, "speed": 1.0}]},
     "rows": [
         *(
@@ -103,6 +108,8 @@ def test_figures_and_prose_come_together(place):
     assert "| (notice) | 0.50 |" in text
     assert "| tables |" not in text
     assert "| 64 | 1.00 h, 25% |" in text
+    assert "| groups | 15,625 |" in text
+    assert "alexander CNN, 3 epochs: 15.0 TB." in text
     assert "scaling.png" not in text  # it is not there
 
 
@@ -137,8 +144,8 @@ def test_check_tells_whether_the_document_is_what_the_results_make(place, capsys
         (scaling_chapters.span, 90.0, "1.50 min"),
         (scaling_chapters.span, 86_400 * 1234, "1,234 days"),
         (scaling_chapters.size, 15_500_000, "15.5 MB"),
-        (scaling_chapters.rate_words, 1 / 24, "1 a day"),
-        (scaling_chapters.rate_words, 6.0, "6 an hour"),
+        (fleet_chapters.rate_words, 1 / 24, "1 a day"),
+        (fleet_chapters.rate_words, 6.0, "6 an hour"),
     ],
 )
 def test_numbers_are_said_with_three_digits_and_a_unit(make, value, said):
