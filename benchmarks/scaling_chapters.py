@@ -3,7 +3,9 @@
 import math
 from collections.abc import Mapping
 
-from benchmarks import cost_fit, cost_model, record
+from benchmarks import record
+from benchmarks.costs import fit as cost_fit
+from benchmarks.costs import model as cost_model
 from benchmarks.neighbours import QUIET
 from benchmarks.tables import Table
 

@@ -13,8 +13,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import fleet_chapters, record, scaling_chapters, tables
+from benchmarks import record, scaling_chapters, tables
 from benchmarks.document import Refused, sections
+from benchmarks.fleet import chapters as fleet_chapters
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT, WHY = ROOT / "docs" / "scaling.md", ROOT / "docs" / "scaling.why.md"

@@ -8,6 +8,7 @@ results.compare("learning_rate=0.01", "learning_rate=0.001")
 
 import functools
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -229,6 +230,19 @@ def statistics(study: tidy.Study) -> dict:
         run = f"seed {seed}" + (f", fold {fold}" if study.facts["folds"] > 1 else "")
         found[arm][run] = {column: rows[column].tolist() for column in columns}
     return found
+
+
+def import_meanwhile(a_page: bool) -> None:
+    """Imports what `write` needs in a thread of its own, while programs compile and devices train."""
+    threading.Thread(target=import_late, args=(a_page,), name="imports").start()
+
+
+def import_late(a_page: bool) -> None:
+    """What `write` needs."""
+    from fmnist_jax import analysis, answer, claims, stats  # noqa: F401
+
+    if a_page:
+        from fmnist_jax.report import page  # noqa: F401
 
 
 def write(directory: Path, console) -> Results:

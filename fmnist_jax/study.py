@@ -252,6 +252,7 @@ class _Study:
         return terminal.Live(self.console, self.directory.name, [arm.name for arm in self.arms])
 
     def _train_all(self) -> None:
+        results.import_meanwhile(self.checked.writers.page)
         with self._live() as live:
             while waiting := carry.in_turn(self._waiting(), self.checked):
                 for place in self.standing.places:

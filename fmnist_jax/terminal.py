@@ -6,7 +6,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from rich import box
@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_jax import stats
+if TYPE_CHECKING:  # it takes half a second to import, which a start need not wait for
+    from fmnist_jax import stats
 
 PLAIN_EVERY_SECONDS = 10.0
 NEWS_SECONDS = 3.0
@@ -188,8 +189,10 @@ class Live:
             head += f", {duration(own + pace * (1 - self._done - self._share))} left"
         return f"{head}  {line}"
 
-    def means(self, most: int = ARMS_SHOWN) -> list[tuple[str, stats.Interval, float]]:
+    def means(self, most: int = ARMS_SHOWN) -> list[tuple[str, "stats.Interval", float]]:
         """(arm, its accuracy so far, mean epoch), the best arm first; an interval for the arms shown alone."""
+        from fmnist_jax import stats
+
         count, total, epochs = (np.zeros(len(self.arms)) for _ in range(3))
         index = np.array([self.arms[run[0]] for run in self._latest])
         values = np.array(list(self._latest.values()))
@@ -242,5 +245,5 @@ def _percent(value) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _interval(at: stats.Interval, number: Callable) -> str:
+def _interval(at: "stats.Interval", number: Callable) -> str:
     return f"{number(at.low)} – {number(at.high)}" if at.n > 1 else "–"

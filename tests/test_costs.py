@@ -6,7 +6,11 @@ import time
 
 import pytest
 
-from benchmarks import bookkeeping, cost_fit, cost_model, cost_studies, costs, neighbours
+from benchmarks import bookkeeping, neighbours
+from benchmarks.costs import __main__ as costs
+from benchmarks.costs import fit as cost_fit
+from benchmarks.costs import model as cost_model
+from benchmarks.costs import studies as cost_studies
 from fmnist_jax import config
 
 GROUP = {

@@ -6,9 +6,11 @@ import math
 
 import pytest
 
-from benchmarks import fleet, fleet_costs, fleet_model
-from benchmarks.fleet_events import simulate
-from benchmarks.fleet_model import Costs, Disk, Fleet, Work
+from benchmarks.fleet import __main__ as fleet
+from benchmarks.fleet import costs as fleet_costs
+from benchmarks.fleet import model as fleet_model
+from benchmarks.fleet.events import simulate
+from benchmarks.fleet.model import Costs, Disk, Fleet, Work
 from benchmarks.server import Server
 
 ONLY_TRAINING = Costs(segment=100.0)

@@ -1,11 +1,13 @@
 """docs/reliability.md is made of the results of the faults and of prose, and shows what was broken."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.faults import __main__ as faults
-from benchmarks.faults import document
+from benchmarks.faults import document, row
 
 ROW = {
     "room": "checkpoints",
@@ -97,3 +99,24 @@ def test_the_document_that_is_kept_is_what_the_results_make():
         assert not document.DOCUMENT.exists(), "docs/reliability.md is of no results"
         pytest.skip("benchmarks/results/faults.json is not there yet")
     assert document.main(["--check"]) == 0
+
+
+def test_resume_keeps_what_is_kept_and_makes_the_rest(tmp_path, monkeypatch, capsys):
+    made, good = [], row.Row("a fault", "found", 1, 1, 1.0, {}, {}, {})
+
+    def room(name):
+        bad = dataclasses.replace(good, kept=0, broken={"a": "b"}) if name.endswith("rows") and not made else good
+        return SimpleNamespace(measure=lambda full, scratch: made.append(name.rpartition(".")[2]) or [bad])
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("keep_programs", "configure"):
+        monkeypatch.setattr(faults.sharding, name, lambda *args: None)
+    monkeypatch.setattr(faults.importlib, "import_module", room)
+    command = ["--only=places,rows,devices", f"--out={tmp_path / 'o.json'}"]
+    assert [faults.main(command), made] == [1, ["rows", "places", "devices"]]
+    assert [faults.main([*command, "--resume"]), made[3:]] == [0, ["rows"]]
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert [(one["room"], one["kept"]) for one in found["rows"]] == [("rows", 1), ("places", 1), ("devices", 1)]
+    with pytest.raises(SystemExit):
+        faults.main([*command, "--resume", "--full"])
+    assert "of less than --full" in capsys.readouterr().err

@@ -387,6 +387,23 @@ def test_every_asset_is_used():
     assert {path.name for path in page.ASSETS.iterdir()} == used
 
 
+def test_a_start_waits_for_nothing_that_only_the_end_needs():
+    code = """
+import sys, threading
+from fmnist_jax import main, results
+late = "scipy.stats", "matplotlib", "plotly", "torch"
+print(*[name for name in late if name in sys.modules], "at first")
+results.import_meanwhile(True)
+[one.join() for one in threading.enumerate() if one.name == "imports"]
+print(*[name for name in late if name in sys.modules])
+from fmnist_jax import writers
+with writers.without("torch"):
+    import tensorboardX
+print("torch" in sys.modules)
+"""
+    assert _printed(code).splitlines() == ["at first", "scipy.stats matplotlib plotly", "False"]
+
+
 def test_the_page_needs_no_jax():
     code = """
 import sys
@@ -394,6 +411,10 @@ from fmnist_jax.report import __main__, foreign, page
 from fmnist_jax import analysis
 print(*{"jax", "flax", "optax", "orbax", "tensorflow", "matplotlib.pyplot"} & set(sys.modules))
 """
+    assert _printed(code).split() == []
+
+
+def _printed(code: str) -> str:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-    assert done.stdout.split() == []
+    return done.stdout

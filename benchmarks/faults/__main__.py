@@ -2,12 +2,13 @@
 
 The short run makes each fault as often as shows that it is caught, as CI does; --full as often as the table asks for,
 and writes benchmarks/results/faults.json, from which docs/reliability.md is made. The exit status is 1 where a promise
-was broken.
+was broken. What is finished is written as it goes: --resume goes on after it, and makes again what was broken.
 """
 
 import argparse
 import dataclasses
 import importlib
+import json
 import os
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import record
-from fmnist_jax import sharding
+from fmnist_jax import sharding, writers
 
 # In the order of the table; each module has `measure(full: bool, scratch: Path) -> list[row.Row]`.
 ROWS = (
@@ -51,6 +52,7 @@ def main(argv=None) -> int:
     flags.add_argument("--only", help=f"of {', '.join(ROWS)}")
     flags.add_argument("--without", default="", help="what cannot be made on this machine")
     flags.add_argument("--out", type=Path, help="JSON; default: of --full benchmarks/results/faults.json, else nowhere")
+    flags.add_argument("--resume", action="store_true", help="keep the rooms that the JSON has whole and kept")
     args, console = flags.parse_args(argv), Console()
     only = args.only.split(",") if args.only else [name for name in ROWS if args.full or name not in LONG]
     without = [name for name in args.without.split(",") if name]
@@ -58,20 +60,32 @@ def main(argv=None) -> int:
         flags.error(f"{','.join(sorted(unknown))}: there is no such; take some of {', '.join(ROWS)}")
     only = [name for name in only if name not in without]
     logging.set_verbosity(logging.ERROR)  # Orbax says at each reading what it did not find
+    out = args.out or (record.RESULTS / "faults.json" if args.full and not args.only else None)
     found = record.opening("faults") | {"full": args.full, "rows": []}
+    if args.resume and out and out.exists():
+        kept = json.loads(out.read_text())
+        if (kept["full"], kept["hardware"]) != (args.full, found["hardware"]):
+            flags.error(f"--resume: {out} is of another machine, or of less than --full; without it, all is made again")
+        again = {one["room"] for one in kept["rows"] if one["broken"]}
+        found["rows"] = [one for one in kept["rows"] if one["room"] not in again]
+    done = {one["room"] for one in found["rows"]}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")  # compiled once for all of them
         sharding.keep_programs()
         sharding.configure("cpu")  # of the faults that are made in this process
-        for name in (name for name in ROWS if name in only):
+        for name in (name for name in ROWS if name in only and name not in done):
             module = importlib.import_module(f"benchmarks.faults.{name}")
             directory = Path(scratch) / name
             directory.mkdir()
             for row in module.measure(args.full, directory):
                 found["rows"].append({"room": name, **dataclasses.asdict(row)})
                 show(row, console)
-    if out := args.out or (record.RESULTS / "faults.json" if args.full and not args.only else None):
-        record.write(found, out, console)
+            if out:
+                found["rows"].sort(key=lambda one: ROWS.index(one["room"]))
+                out.parent.mkdir(parents=True, exist_ok=True)
+                writers.write_json(out, found)
+    if out:
+        console.print(f"written to {out}", highlight=False, soft_wrap=True)
     return int(any(row["broken"] for row in found["rows"]))
 
 

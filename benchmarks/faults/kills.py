@@ -45,7 +45,7 @@ def measure(full: bool, scratch: Path) -> list[Row]:
     """Of kills once a study, and of ten in one."""
     points = list(POINTS) if full else list(SHORT)
     once = [_at(point, scratch) for point in points]
-    once += [_at_random(i, scratch) for i in range((KILLS if full else 20) - len(points))]
+    once += [_at_random(i, scratch, () if full else QUICK) for i in range((KILLS if full else 20) - len(points))]
     ten = [_ten(i, scratch) for i in range(10 if full else 1)]
     promise = "the next session has the bits of an undisturbed one; no row is lost or there twice"
     return [
@@ -62,9 +62,9 @@ def _at(point: str, scratch: Path):
     return trial(point, lambda own: killed(own, scratch, kills, part, *QUICK), scratch)
 
 
-def _at_random(i: int, scratch: Path):
+def _at_random(i: int, scratch: Path, flags: Sequence[str]):
     part = ("mapped", "vmapped")[i % 2]
-    return trial(f"at random, {part} {i}", lambda own: killed_at_random(own, scratch, part, i), scratch)
+    return trial(f"at random, {part} {i}", lambda own: killed_at_random(own, scratch, part, i, *flags), scratch)
 
 
 def _ten(i: int, scratch: Path):

@@ -25,6 +25,12 @@ PLACES = (
     *(("compile", 5), ("half a row", 2), ("rows written", 3), ("before manifest", 3)),
 )
 OUTSIDE = 4
+SHORT = {
+    "SIGTERM": PLACES[:4],
+    "SIGTERM twice": (("step", 9), ("save", 3)),
+    "SIGINT": PLACES[1:4],
+    "SIGINT twice": (("evaluation", 3), ("within checkpoint", 2)),
+}
 
 
 class Figures:
@@ -49,8 +55,7 @@ def measure(full: bool, scratch: Path) -> list[Row]:
         ):
             figures, name = Figures(), f"{signum.name}{' twice' * (times - 1)}"
             how = "-".join([action] * times)
-            places_ = PLACES if full else PLACES[:4] if times == 1 else PLACES[1:4:2]
-            trials = [_at(*place, how, signum, figures, scratch) for place in places_]
+            trials = [_at(*place, how, signum, figures, scratch) for place in (PLACES if full else SHORT[name])]
             outside = range(OUTSIDE if full else times == 1)
             trials += [_outside(i, times, signum, figures, scratch) for i in outside]
             rows.append(row.of(name, promise, trials, kind, figures.facts, at_once=2))
@@ -78,6 +83,8 @@ def stopped_at(own: Path, scratch: Path, point: str, nth: int, how: str, signum:
     ended = session.end()
     if not ended.reached:
         return f"{point} was not reached: {ended.words}"
+    if "-" not in how and "stopped at step" not in ended.error:  # all of these are within training
+        return f"it did not say at which step: {ended.words}"
     return judged(ended, own / "w", scratch, signum, how.count("-") + 1, figures)
 
 

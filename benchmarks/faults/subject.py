@@ -86,5 +86,6 @@ def undisturbed(workdir: Path, part: str = "mapped", *flags: str) -> tuple[dict[
 
 def rows_of(workdir: Path) -> Sequence[dict]:
     """The metric rows that are there, without a torn last line."""
-    lines = (line for path in sorted(workdir.glob("groups/*/metrics.jsonl")) for line in path.open("rb"))
+    paths = sorted(workdir.glob("groups/*/metrics.jsonl"))
+    lines = (line for path in paths for line in path.read_bytes().splitlines(keepends=True))
     return [json.loads(line) for line in lines if line.endswith(b"\n")]

@@ -1,6 +1,6 @@
 """The studies that the cost model is fitted to, and those that it has to predict: short, of different sizes.
 
-`--config=benchmarks/cost_studies.py:cnn` is one of them. Those that are not `seen` differ from the others in width,
+`--config=benchmarks/costs/studies.py:cnn` is one of them. Those that are not `seen` differ from the others in width,
 batch, number of runs and length. What is known of a study before it is trained is `facts`.
 """
 

@@ -81,21 +81,18 @@ def _assumed(found: Mapping) -> dict[str, Mapping]:
 
 
 def sizes(found: Mapping) -> list[Table | str]:
-    """Time and waste against devices, by rate and by what could be done."""
-    parts, base, assumed = [], base_rate(found), _assumed(found)
+    """Time and waste against devices, by what could be done and by rate."""
+    parts, assumed = [], _assumed(found)
     for (workload, kind), rows in _alike(of_part(found, "fleets"), "workload", "kind").items():
-        first, *others = dict.fromkeys(one["way"] for one in rows)
         rates = sorted({one["preemptions_an_hour"] for one in rows})
-        by = {(one["way"], one["preemptions_an_hour"], one["devices"]): one for one in rows}
-        columns = {(first, rate): f"preempted {rate_words(rate)}" for rate in rates}
-        columns |= {(way, base): f"{way}, {rate_words(base)}" for way in others}
         lines = []
-        for count in sorted({one["devices"] for one in rows}):
-            alone = span(by[first, rates[0], count]["alone_seconds"])
-            lines.append([f"{count:,}", alone, *(_time(by[(*column, count)]) for column in columns)])
+        for (way, count), of in _alike(rows, "way", "devices").items():
+            by = {one["preemptions_an_hour"]: one for one in of}
+            lines.append([way, f"{count:,}", span(of[0]["alone_seconds"]), *(_time(by.get(rate)) for rate in rates)])
         title = f"{NAMES[workload]}; {kind}"
         title += f" (ASSUMED: {assumed[kind]['speed']:g} times a core)" if kind in assumed else ""
-        parts.append(Table(title, ["devices", "the work alone", *columns.values()], lines))
+        headings = ["", "devices", "the work alone", *(f"preempted {rate_words(rate)}" for rate in rates)]
+        parts.append(Table(title, headings, lines))
     return parts
 
 

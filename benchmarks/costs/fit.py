@@ -1,13 +1,14 @@
 """From what was observed of studies to costs, and back: fitted to some of them, held against the others.
 
-Observations are those of benchmarks/costs.py, and books those of benchmarks/bookkeeping.py; facts are those of
-benchmarks/cost_studies.py, a list of groups a study.
+Observations are those of benchmarks/costs, and books those of benchmarks/bookkeeping.py; facts are those of
+benchmarks/costs/studies.py, a list of groups a study.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks import cost_model, record
+from benchmarks import record
+from benchmarks.costs import model as cost_model
 from benchmarks.neighbours import QUIET
 
 WITHIN = 0.20  # of what is measured, that a prediction should be

@@ -1,6 +1,6 @@
 """A million runs on 10 to 4,096 devices, simulated: `python -m benchmarks.fleet`, some minutes on two cores.
 
-Hosts share a study by --claim (benchmarks/fleet_model.py), at the costs that benchmarks/results/costs.json has of here,
+Hosts share a study by --claim (benchmarks/fleet/model.py), at the costs that benchmarks/results/costs.json has of here,
 while they are preempted at some rate: how long it takes, where the device-hours go, which cost bounds it (each is
 halved in turn), and which groups and checkpoints would be best. Nothing is trained. It draws docs/scaling.png.
 """
@@ -17,14 +17,18 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from benchmarks import fleet_chapters, fleet_costs, fleet_plot, record, tables
-from benchmarks.fleet_costs import ACCELERATORS, BACK, CORES, DISK, Study
-from benchmarks.fleet_events import simulate
-from benchmarks.fleet_model import Costs, Fleet
+from benchmarks import record, tables
+from benchmarks.fleet import chapters as fleet_chapters
+from benchmarks.fleet import costs as fleet_costs
+from benchmarks.fleet import plot as fleet_plot
+from benchmarks.fleet.costs import ACCELERATORS, BACK, CORES, DISK, Study
+from benchmarks.fleet.events import simulate
+from benchmarks.fleet.model import Costs, Fleet
 
 DEVICES = (10, 32, 100, 256, 1024, 4096)
 RATES = (0.0, 1 / 24, 1.0, 6.0)  # preemptions an hour and host
-BASE_RATE, BASE_DEVICES = 1.0, (256, 4096)  # of what is looked at closely
+BASE_RATE, BASE_DEVICES = 1 / 24, (256, 4096)  # of what is looked at closely
+HARSH_RATE = 1.0
 RUNS, SEEDS, PROGRAMS = 1_000_000, 10, 16
 CHECKPOINTS_AS = {"cnn": 3, "mlp": 10}  # workload -> of a run, as configs/ has them
 GROUPS_OF = {  # (workload, kind) -> runs of a group: some minutes of a host
@@ -35,7 +39,7 @@ GROUPS = {"cnn": (8, 16, 32, 64, 128, 256), "mlp": (64, 256, 1024, 4096)}
 CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
 # Then a simulation is given up: so many times the work alone, and as many days; so many preemptions while it trains.
 PATIENCE, MOST_PREEMPTIONS = 20, 300_000
-FIGURE = Path(__file__).parent.parent / "docs" / "scaling.png"
+FIGURE = Path(__file__).parents[2] / "docs" / "scaling.png"
 # What could be done, one after the other: each with those before it.
 AS_IT_IS, FREE_BOOKS, SHARED_TESTS = "as it is", "looks and turns that take nothing", "and each host tests its groups"
 WAYS = AS_IT_IS, FREE_BOOKS, SHARED_TESTS
@@ -93,7 +97,7 @@ def cases(smoke: bool) -> list[Case]:
         for way, count, changed in itertools.product((AS_IT_IS, SHARED_TESTS), base, ("", *HALVED, *OTHERWISE)):
             of = name, CORES.name, way, count, BASE_RATE, GROUPS_OF[name, CORES.name], checkpoints, runs, changed
             found.append(Case("halved", *of))
-        ways = ((AS_IT_IS, 0.0), (SHARED_TESTS, 0.0), (SHARED_TESTS, BASE_RATE))
+        ways = ((AS_IT_IS, BASE_RATE), (SHARED_TESTS, BASE_RATE), (SHARED_TESTS, HARSH_RATE))
         for (way, rate), of_group, checkpoints in itertools.product(ways, GROUPS[name], CHECKPOINTS[name]):
             found.append(Case("cuts", name, CORES.name, way, base[-1], rate, of_group, checkpoints, runs))
     return found

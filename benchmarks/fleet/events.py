@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks import fleet_process
-from benchmarks.fleet_model import CAUSES, LOST, TRAINING, Costs, Disk, Fleet, Host, Outcome, Work
-from benchmarks.fleet_pool import Pool
+from benchmarks.fleet import process as fleet_process
+from benchmarks.fleet.model import CAUSES, LOST, TRAINING, Costs, Disk, Fleet, Host, Outcome, Work
+from benchmarks.fleet.pool import Pool
 from benchmarks.server import Server
 
 NO_LIMITS = Disk()

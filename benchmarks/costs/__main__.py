@@ -1,9 +1,9 @@
 """What does a study take, and can it be told beforehand? `python -m benchmarks.costs`, about 15 minutes on two cores.
 
-Short studies of different sizes (benchmarks/cost_studies.py) are trained in processes of their own, in turns: once with
-no program compiled, then with all of them in the cache. Where their time went is read off the workdir, by what a study
-notes of its compiling and by when its files were written, so nothing in them is watched. To the medians over turns a
-sum of physical terms is fitted (benchmarks/cost_model.py); then it predicts the studies that it has not seen.
+Short studies of different sizes (benchmarks/costs/studies.py) are trained in processes of their own, in turns: once
+with no program compiled, then with all of them in the cache. Where their time went is read off the workdir, by what a
+study notes of its compiling and by when its files were written, so nothing in them is watched. To the medians over
+turns a sum of physical terms is fitted (benchmarks/costs/model.py); then it predicts the studies that it has not seen.
 
 The costs that grow with the study and not with its training (to begin, to look for a group, to write tables) are
 measured on made-up workdirs by benchmarks/bookkeeping.py, which this command starts.
@@ -22,7 +22,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import bookkeeping, children, cost_fit, cost_studies, neighbours, record, scaling_chapters, tables
+from benchmarks import bookkeeping, children, neighbours, record, scaling_chapters, tables
+from benchmarks.costs import fit as cost_fit
+from benchmarks.costs import studies as cost_studies
 from fmnist_jax import config, places, sharding
 
 ROUNDS = 3  # a cold one, and warm ones
@@ -45,7 +47,7 @@ def observe(name: str, scratch: Path, environment: Mapping[str, str]) -> dict:
     """Trains one study; seconds of its parts, and bytes that it read, wrote and left."""
     with tempfile.TemporaryDirectory(dir=scratch) as own:
         note, workdir = Path(own) / "io", Path(own) / "workdir"
-        asked = [f"--config=benchmarks/cost_studies.py:{name}", f"--workdir={workdir}"]
+        asked = [f"--config=benchmarks/costs/studies.py:{name}", f"--workdir={workdir}"]
         others, began = neighbours.Neighbours(), time.time()
         children.python(["-c", STUDY, str(note), *asked], environment)
         ended, others = time.time(), others.share()

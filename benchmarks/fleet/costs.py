@@ -7,8 +7,8 @@ disk gives, and how long a preempted host is away.
 import dataclasses
 from collections.abc import Mapping
 
-from benchmarks import cost_model
-from benchmarks.fleet_model import Costs, Disk, Work
+from benchmarks.costs import model as cost_model
+from benchmarks.fleet.model import Costs, Disk, Work
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator, PercentFormatter
 
-from benchmarks.fleet_chapters import NAMES, base_rate, of_part, rate_words
+from benchmarks.fleet.chapters import NAMES, base_rate, of_part, rate_words
 from benchmarks.plots import ACCENT, QUIET, frame
 from fmnist_jax.report import style
 
 DASHED = {"color": QUIET, "lw": 1, "ls": (0, (4, 3))}
 FADED = ("#0b6e99", "#4c97b8", "#8dbfd4", "#c3dce7")  # from the gentlest rate to the harshest, darker first
-SPANS = {60: "1 min", 3600: "1 h", 86_400: "1 day", 604_800: "1 week", 2_592_000: "30 days", 31_536_000: "1 year"}
+WITHOUT = "without its bottlenecks"
+SPANS = {60: "1 min", 600: "10 min", 3600: "1 h", 21_600: "6 h", 86_400: "1 day", 604_800: "1 week"}
+SPANS |= {2_592_000: "30 days", 31_536_000: "1 year"}
 MOST = 6  # causes with a colour of their own; the others are one
 
 
@@ -23,25 +25,28 @@ def plot(found: Mapping, path: Path) -> None:
     fleets, base = of_part(found, "fleets"), base_rate(found)
     workloads, ways = (list(dict.fromkeys(one[key] for one in fleets)) for key in ("workload", "way"))
     kind = fleets[0]["kind"]
-    figure = Figure((4.6 * len(workloads), 9.6), layout="constrained")
-    grid = figure.subplots(3, len(workloads), squeeze=False, height_ratios=(1.25, 1, 1))
     own = [one for one in fleets if one["kind"] == kind]
     colours = _colours(own, base)
+    figure = Figure((4.6 * len(workloads), 9.8), layout="constrained")
+    *grid, last = figure.subplots(4, len(workloads), squeeze=False, height_ratios=(1.35, 1, 1, 0.16))
     for column, workload in enumerate(workloads):
         rows = [one for one in own if one["workload"] == workload]
         _draw_times(grid[0][column], rows, ways, base)
         grid[0][column].set_title(NAMES[workload], loc="left", weight="bold")
-        for axes, way in zip(grid[1:, column], (ways[0], ways[-1]), strict=True):
+        for axes, way in zip((grid[1][column], grid[2][column]), (ways[0], ways[-1]), strict=True):
             shown = [one for one in rows if (one["way"], one["preemptions_an_hour"]) == (way, base)]
             _draw_shares(axes, shown, colours)
-            words = "as it is" if way == ways[0] else "without the bottlenecks that are named"
-            axes.set_title(f"device-hours, {words}; preempted {rate_words(base)}", loc="left", fontsize=9)
+            words = "as it is" if way == ways[0] else WITHOUT
+            axes.set_title(f"device-hours, {words}", loc="left", fontsize=9)
+    for axes in last:
+        axes.set_axis_off()
     handles, labels = grid[1][0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=4, fontsize=8)
+    last[0].legend(handles[::-1], labels[::-1], loc="upper left", ncols=4, fontsize=8, borderaxespad=0)
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     study = found["study"]
-    note = f"Simulated, at costs measured here; {study['arms']:,} arms in {study['programs']} programs; {kind}."
-    frame(figure, f"{study['runs']:,} runs on a fleet", note, found)
+    note = f"Simulated, at costs measured here; {study['arms']:,} arms in {study['programs']} programs; {kind}; "
+    note += f"device-hours of hosts that are preempted {rate_words(base)}."
+    frame(figure, f"{study['runs']:,} runs on a fleet", note, {**found, "versions": {}})
     figure.savefig(path)
 
 
@@ -66,7 +71,7 @@ def _draw_times(axes, rows: Sequence[Mapping], ways: Sequence[str], base: float)
     for rate, colour in zip(rates, FADED, strict=False):
         _draw_line(axes, [by[ways[0], rate, count] for count in counts], colour, f"preempted {rate_words(rate)}")
     last = [by[ways[-1], base, count] for count in counts]
-    _draw_line(axes, last, style.SERIES[1], "without the bottlenecks that are named")
+    _draw_line(axes, last, style.SERIES[1], f"{WITHOUT}, {rate_words(base)}")
     axes.set(xscale="log", yscale="log", xlabel="devices")
     _devices(axes, counts)
     axes.yaxis.set_major_locator(FixedLocator(list(SPANS)))

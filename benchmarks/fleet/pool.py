@@ -4,7 +4,7 @@ import heapq
 import math
 from bisect import bisect_left
 
-from benchmarks.fleet_model import IDLE, LEASE, Costs, Fleet, Host
+from benchmarks.fleet.model import IDLE, LEASE, Costs, Fleet, Host
 from benchmarks.server import Server
 
 NOW = 1e-6  # seconds: what rounding may move

@@ -7,7 +7,7 @@ The wait comes first, the cause it is booked under last: ("sleep", seconds, caus
 import math
 from collections.abc import Iterator
 
-from benchmarks import fleet_model as model
+from benchmarks.fleet import model as model
 
 NEARLY = 1e-9  # of a segment: what rounding leaves of it is done
 Wait = tuple[str, float | None, str | None]
