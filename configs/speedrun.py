@@ -33,7 +33,7 @@ NET = {
     "model.norm_epsilon": 1e-5,
 }
 WIDER = {"model.filters": (48, 48, 96, 96, 192, 192)}
-EPOCHS = {"five": 8, "thirty": 32}
+EPOCHS = {"five": 8, "thirty": 23}
 ERASED = {"augment.ops": ("flip", "shift", "erase"), "augment.erase": 0.25}
 
 CONSTANT = {f"schedule.{key}": value for key, value in base.default().schedule.items()}
