@@ -1,4 +1,4 @@
-"""Is memory what --plan said? `python -m benchmarks.memory`, about 6 minutes on two cores.
+"""Is memory what --plan said? `python -m benchmarks.memory`, about 10 minutes on two cores.
 
 The peak of the process of a short study of N = 1, 2, ... 64 runs against what --plan says of it before, each in a
 process of its own.
@@ -33,12 +33,13 @@ def measure(workload: str, counts: Sequence[int], duration: str) -> dict:
     rows = []
     length = {"train__duration": duration, "train__eval_every": EVALUATED}  # and with that, saved
     with tempfile.TemporaryDirectory() as scratch:
-        environment = children.own_cache(Path(scratch) / "cache")
         for runs in counts:
+            # Both have to compile, which may be what takes most.
+            compiling = [children.own_cache(Path(scratch) / f"{name}{runs}") for name in ("plan", "study")]
             workdir = Path(scratch) / str(runs)
             asked = ["-c", PLAN, workload, str(runs), *length.values(), str(workdir)]
-            estimated = int(children.python(asked, environment).output.split()[-1])
-            done = children.study(workload, workdir, environment, seeds=runs, **length)
+            estimated = int(children.python(asked, compiling[0]).output.split()[-1])
+            done = children.study(workload, workdir, compiling[1], seeds=runs, **length)
             rows.append({"runs": runs, "estimated": estimated, "measured": done.peak, "off": estimated / done.peak - 1})
     return {"workload": workload, "duration": duration, "rows": rows}
 

@@ -38,7 +38,11 @@ class Bucket:
                 found = self.files.find(place, detail=True)
             except FileNotFoundError:
                 return {}
-        return {name.removeprefix(f"{self.root}/"): _mark(info) for name, info in found.items() if name != place}
+        names = {path: path.removeprefix(f"{self.root}/") for path in found if path != place and not path.endswith("/")}
+        for name in names.values():  # of an object, which may be called anything, but not go anywhere
+            if {"", ".", ".."} & set(name.split("/")):
+                raise StorageError(f"{self.url}: {name!r} can be no file of a workdir; remove that object")
+        return {name: _mark(found[path]) for path, name in names.items()}
 
     def read(self, name: str) -> bytes:
         """Raises FileNotFoundError where there is none."""
@@ -52,8 +56,13 @@ class Bucket:
 
     def create(self, name: str, content: bytes) -> None:
         """Raises FileExistsError where there is one already; of two at once, one."""
-        with self._named():
-            self.files.pipe_file(f"{self.root}/{name}", content, mode="create")
+        try:
+            with self._named():
+                self.files.pipe_file(f"{self.root}/{name}", content, mode="create")
+        except StorageError as error:
+            if "ConditionalRequestConflict" in str(error):  # S3's, of another's that is being made at this moment
+                raise FileExistsError(name) from None
+            raise
 
     def remove(self, names: list[str]) -> None:
         """Objects, those of them that are there."""

@@ -30,7 +30,7 @@ from fmnist_jax.hosts import ALONE, Hosts
 from fmnist_jax.writers import read_json, write_atomically
 
 log = logging.getLogger("fmnist_jax")
-SAVE_SECONDS = 600  # until a save that does not end has failed
+SAVE_SECONDS = 300  # until a save that does not end has failed
 _MISSING = "is missing"
 _UNCONFIRMED = "it has no manifest, as a save that was cut off"
 
@@ -46,19 +46,12 @@ class Checkpoints:
         self._uncommitted: int | None = None
 
     def restore(self, template):
-        """The newest whole checkpoint as (step, state), or None where there is none.
+        """The newest whole checkpoint as (step, state), or None where there is none; as `find` and `read`."""
+        self.newest = self.hosts.tell(self.find() if self.hosts.leads else None)
+        return None if self.newest is None else (self.newest, self.read(self.newest, template))
 
-        `template` is a tree like this host's part of the state, of arrays or ShapeDtypeStructs with NumPy shapes and
-        dtypes, whose leading axes are of runs.
-
-        Raises:
-          RunError: a checkpoint that agrees with its manifest cannot be read, or is of another shape.
-        """
-        self.newest = self.hosts.tell(self._newest_whole() if self.hosts.leads else None)
-        return None if self.newest is None else (self.newest, self._read(self.newest, template))
-
-    def _newest_whole(self) -> int | None:
-        """The step of the newest whole checkpoint; what is not whole is out of the way."""
+    def find(self) -> int | None:
+        """The step of the newest whole checkpoint; what is not whole is put out of the way. For one process alone."""
         if not self.directory.is_dir():
             return None
         for path in self.directory.glob("*.orbax-checkpoint-tmp*"):
@@ -83,7 +76,9 @@ class Checkpoints:
         if self._manager is None:
             self._manager = self._open()
         metrics = None if np.isnan(metric) else {"metric": float(metric)}
-        if not self._manager.save(step, args=ocp.args.StandardSave(self._whole(state)), metrics=metrics):
+        whole = self._whole(state)
+        self.hosts.agree(None, lambda found: None)  # all have theirs: Orbax would not hear of one that has failed
+        if not self._manager.save(step, args=ocp.args.StandardSave(whole), metrics=metrics):
             raise RunError(f"checkpoint {self.directory / str(step)} was refused by Orbax")
         self._uncommitted = self.newest = step
 
@@ -178,8 +173,17 @@ class Checkpoints:
                 return f"{name} is not as it was written"
         return None
 
-    def _read(self, step: int, template):
+    def read(self, step: int, template):
+        """The state of a whole checkpoint.
+
+        `template` is a tree like this host's part of the state, of arrays or ShapeDtypeStructs with NumPy shapes and
+        dtypes, whose leading axes are of runs.
+
+        Raises:
+          RunError: a checkpoint that agrees with its manifest cannot be read, or is of another shape.
+        """
         flat, path = _flat(template), self._plain / str(step) / "default"
+        self.hosts.agree(None, lambda found: None)  # all are here: Orbax would not hear of one that has failed
         try:
             if self.hosts.count == 1:
                 with ocp.StandardCheckpointer(**_by_itself()) as checkpointer:

@@ -1,10 +1,12 @@
-"""Hosts as one: the processes of one job, which train the runs of every group between them. A leaf but for JAX.
+"""Hosts as one: the processes of a job, which train the runs of every group between them. On JAX and signals alone.
 
 JAX brings them together (`jax.distributed`) and keeps what they tell each other; no array of one ever goes to another.
 The one that leads, host 0, has the workdir: it makes the groups, writes the rows and the tables, and tells the others
 what to train next. All of them take part in every `gather` and `tell`, in the same order. One that fails at its work
-says so, and no other waits for it. One that dies or hangs is seen by its beats: within GONE seconds and a little more
-the others end, and name it; the same command goes on from the newest checkpoint.
+says so, and no other waits for it; one that ends by itself says why. One that dies or freezes is seen by its beats:
+within GONE seconds and a little more the others end, and name it; one that lives and yet does not come to what all do
+together, after STUCK seconds. The same command goes on from the newest checkpoint. A signal that one of them gets, the
+one that leads gets too.
 """
 
 import contextlib
@@ -18,16 +20,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from fmnist_jax import signals
 from fmnist_jax.errors import RunError, StorageError, UserError
 
 BEAT, GONE = 2.0, 20.0  # seconds: between two signs of life, and without one until a host counts as gone
 START_SECONDS = 300  # for all to be there
+STUCK = 900.0  # seconds within a share of work, which all do alike, until one that does not come counts as gone
 END_SECONDS = 60  # for all to have heard that it is over
 PART_SECONDS = 1.0
 WAIT_MILLISECONDS = 1000  # between two looks at whether it is still worth waiting
@@ -91,12 +95,15 @@ class Hosts:
         self._turn = 0  # gathers and tells so far, of all hosts the same
         self._told: list[tuple[str, int]] = []  # by this host, and perhaps not heard by all yet
         self._work = 0  # shares of work begun, of all hosts the same
-        self._at_work = False
+        self._at_work = self._closing = False
         self._ended, self._status = threading.Event(), STATUS
         self._names = [_name()]
         if client:
+            self._names = [f"host {i}" for i in range(count)]
+            self._at_work = True  # bringing them together
             self._put(f"name/{index}", _name().encode())
-            self._names = [self._take(f"name/{i}", keep=True).decode() for i in range(count)]
+            self._names = [self._take(f"name/{i}", keep=True, within=START_SECONDS).decode() for i in range(count)]
+            self._at_work = False
             _watch_abort(self)
             for work in (self._beat, self._watch):
                 threading.Thread(target=work, name="hosts", daemon=True).start()
@@ -139,7 +146,7 @@ class Hosts:
             return None
         found = [value]
         for i in range(1, self.count):
-            found.append(json.loads(self._take(f"{turn}/{i}")))
+            found.append(json.loads(self._take(f"{turn}/{i}", of=i)))
         for key, pieces in self._told:  # everyone is past them
             self._forget(key, pieces)
         self._told = []
@@ -165,6 +172,25 @@ class Hosts:
         found = self.gather(value)
         return self.tell(join(found) if self.leads else None)
 
+    def same(self, facts: Mapping[str, Any]) -> None:
+        """Sees to it that facts, as JSON holds them, are the same on all hosts.
+
+        Raises:
+          UserError: they are not; names a host and a fact, on all of them.
+          Failed: another host could not do its share.
+        """
+        facts = {name: json.dumps(value) for name, value in facts.items()}
+        found = self.gather(facts)
+        if problem := self.tell(self._unlike(found) if self.leads else None):
+            raise UserError(problem)
+
+    def _unlike(self, found: list[Mapping[str, str]]) -> str:
+        for i, other in enumerate(found):
+            for name in found[0].keys() | other.keys():
+                if (here := found[0].get(name)) != (there := other.get(name)):
+                    return f"--distributed: {name} is {there} on {self.called(i)}, and {here} on {self.called(0)}"
+        return ""
+
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
         """A share of work that each of them does: what goes wrong with one's ends the others' too."""
@@ -175,6 +201,8 @@ class Hosts:
             raise
         except Exception as error:
             if self.count > 1:
+                if failure := self._found(self._failure):  # it is why this one got nowhere
+                    self._fail(json.loads(failure))
                 memory = out_of_memory(error)
                 words = " ".join(str(error).split()) or type(error).__name__
                 failure = {"host": self.index, "error": words, "memory": memory, "storage": _of_storage(error)}
@@ -185,14 +213,22 @@ class Hosts:
             self._at_work = False
             self._turn = 10**9 * self._work  # wherever each of them stopped, from here on they are together again
 
-    def close(self, status: int) -> None:
-        """The end, with this process's exit status; waits until the others know."""
+    def close(self, status: int, why: str = "") -> None:
+        """The end, with this process's exit status, and of a failure why; waits until the others know."""
         if self.count == 1 or self._ended.is_set():
             return
+        self._closing = True
         with contextlib.suppress(Exception):  # the others are gone, or will see that this one is
             if self.leads:
                 self._client.key_value_set("ended", str(status))
-            self._client.wait_at_barrier("ended", END_SECONDS * 1000)
+            of_all = status == 0 or status > 128  # the one that leads comes to it too, when it has written its page
+            while of_all and self._found("ended") is None:
+                time.sleep(BEAT / 4)
+            if self._found("ended") is None:
+                self._client.key_value_set("gone", f"{self.called(self.index)} has ended: {why or 'it says why'}")
+                time.sleep(3 * BEAT)  # for the others to look
+            else:
+                self._client.wait_at_barrier("ended", END_SECONDS * 1000)
         self._status = status
         self._ended.set()
         if self.leads:
@@ -212,15 +248,16 @@ class Hosts:
         self._client.key_value_set(f"{key}/pieces", str(len(pieces)))
         return len(pieces)
 
-    def _take(self, key: str, keep: bool = False) -> bytes:
-        """What another host has put there, or will; and, if none is to read it after this one, removes it."""
-        pieces = int(self._await(f"{key}/pieces"))
+    def _take(self, key: str, keep: bool = False, of: int = 0, within: float | None = None) -> bytes:
+        """What host `of` has put there, or will; and, if none is to read it after this one, removes it."""
+        pieces = int(self._await(f"{key}/pieces", of, within or STUCK))
         content = b"".join(self._client.blocking_key_value_get_bytes(f"{key}/{i}", 60_000) for i in range(pieces))
         if not keep:
             self._forget(key, pieces)
         return content
 
-    def _await(self, key: str) -> str:
+    def _await(self, key: str, of: int, within: float) -> str:
+        since = time.monotonic()
         while True:
             try:
                 return self._client.blocking_key_value_get(key, WAIT_MILLISECONDS)
@@ -231,6 +268,8 @@ class Hosts:
                 self._fail(json.loads(failure))
             if (status := self._found("ended")) is not None:
                 raise Ended(int(status))
+            if self._at_work and time.monotonic() - since > within:
+                self._part(f"{self.called(of)} has not come to where the others are for {within:g} s, and")
 
     def _fail(self, failure: dict) -> None:
         words = f"{self.called(failure['host'])}: {failure['error']}"
@@ -247,12 +286,14 @@ class Hosts:
             self._client.key_value_delete(f"{key}/{name}")
 
     def _beat(self) -> None:
-        """Says every BEAT seconds that this host is there."""
+        """Says every BEAT seconds that this host is there, and what signal it has been sent."""
         beats = 0
         while not self._ended.wait(BEAT):
             beats += 1
             with contextlib.suppress(jax.errors.JaxRuntimeError):  # the leader is gone: `_watch` will see
                 self._client.key_value_set(f"beat/{self.index}", str(beats), allow_overwrite=True)
+                if received := signals.received():
+                    self._client.key_value_set("signal", str(received), allow_overwrite=True)
 
     def _watch(self) -> None:
         """The leader looks at all the others' beats, the others at the leader's, and at what it has found."""
@@ -269,20 +310,21 @@ class Hosts:
                     seen[i] = answers[i], now
                 elif now - seen[i][1] > GONE and not self._ended.is_set():
                     self._part(self.called(i))
-            if (gone := answers.get(-1)) is not None and not self._ended.is_set():
+            if (gone := answers.get(-1)) is not None and not self._closing:
                 self._part(gone)
+            if self.leads and (signum := answers.get(-2)):
+                signals.pass_on(int(signum))
 
     def _look(self, watched, answers: dict) -> None:
         for i in watched:
             answers[i] = self._found(f"beat/{i}")
-        if not self.leads:
-            answers[-1] = self._found("gone")
+        answers[-1], answers[-2] = self._found("gone"), self._found("signal")
 
     def _part(self, gone: str) -> None:
         """Ends this process, because another is no more; the leader lets the others know first."""
         if self.leads:
             with contextlib.suppress(Exception):
-                self._client.key_value_set("gone", gone)
+                self._client.key_value_set("gone", gone, allow_overwrite=True)
             _say(gone)
             time.sleep(3 * BEAT)  # for them to look
             os._exit(STATUS)
@@ -294,7 +336,8 @@ def join(address: Address | None) -> Hosts:
     """Waits until all are there. Before JAX first looks for devices.
 
     Raises:
-      UserError: they could not be brought together.
+      UserError: the address is none.
+      RunError: they did not come together in START_SECONDS.
     """
     if address is None:
         return ALONE
@@ -313,7 +356,8 @@ def join(address: Address | None) -> Hosts:
         )
     except (RuntimeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"--distributed: the hosts did not come together: {first}") from None
+        kind = UserError if isinstance(error, ValueError) else RunError  # of a host that is late: it may be tried again
+        raise kind(f"--distributed: the hosts did not come together: {first}") from None
     from jax._src.distributed import global_state  # the client has no public name
 
     return Hosts(
@@ -339,7 +383,8 @@ def _name() -> str:
 
 def _say(gone: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        words = f"\n{gone} is gone; the same command on all hosts goes on from the newest checkpoint"
+        gone = gone if " has ended: " in gone else f"{gone} is gone"
+        words = f"\n{gone}; the same command on all hosts goes on from the newest checkpoint"
         print(words, file=sys.stderr, flush=True)
 
 

@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fmnist_jax.errors import RunError
+from fmnist_jax.errors import RunError, StorageError
 
 BEAT, LEASE = 10.0, 60.0  # seconds
 NAME = "claim"
+ENDED = "ended"
 
 
 class Lost(RunError):
@@ -95,7 +96,7 @@ class Claim:
         """Lets go of it."""
         self._ended.set()
         self._thread.join()
-        with contextlib.suppress(OSError):  # then it is silent, and taken over a little later
+        with contextlib.suppress(OSError, StorageError):  # then it is silent, and taken over a little later
             self._change(_content(0, held=False))
         self._open.close()
 
@@ -103,7 +104,7 @@ class Claim:
         beats = 0
         while not self._ended.wait(beat):
             beats += 1
-            with contextlib.suppress(OSError):  # a full disk, a server that is away: `check` will tell
+            with contextlib.suppress(OSError, StorageError):  # a full disk, a server that is away: `check` will tell
                 self._change(_content(beats))
 
 
@@ -181,12 +182,13 @@ def dead(content: bytes) -> bool:
     process, mine = parsed(content).get("process"), _process()
     if not isinstance(process, dict) or not mine or process.get("space") != mine["space"]:
         return False
-    return _began(process.get("id")) != process.get("began")
+    began = _began(process.get("id"))
+    return None not in (began, process.get("began")) and began != process["began"]
 
 
 def ended(process: int) -> bool:
     """Whether there is no such process of this machine; False where the system does not tell."""
-    return _process() is not None and _began(process) is None
+    return _process() is not None and _began(process) == ENDED
 
 
 def _named() -> str:
@@ -203,9 +205,23 @@ def _process() -> dict | None:
 
 
 def _began(process) -> str | None:
-    """When a process began, in ticks since the machine did; None of one that is no more, or waits to be reaped."""
+    """When a process began, in ticks since the machine did; ENDED of one that is no more, or waits to be reaped.
+
+    None of one that may not be looked at, as another user's where /proc is mounted with hidepid.
+    """
     try:
         state, *rest = Path(f"/proc/{int(process)}/stat").read_text().rpartition(")")[2].split()
-        return None if state == "Z" else rest[18]
-    except (OSError, ValueError, TypeError, IndexError):
-        return None
+        return ENDED if state == "Z" else rest[18]
+    except OSError:
+        return None if _lives(int(process)) else ENDED
+    except (ValueError, TypeError, IndexError):
+        return ENDED
+
+
+def _lives(process: int) -> bool:
+    try:
+        with contextlib.suppress(PermissionError):
+            os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         absl_logging.set_verbosity(absl_logging.FATAL)
         sys.unraisablehook = _unraisable
     console, complain, together = Console(), Console(stderr=True), hosts.ALONE
-    status = 1
+    status, why = 1, ""
     try:
         if len(argv) > 1:
             raise errors.UserError(f"{argv[1]}: not a flag; the config is given as --config=FILE")
@@ -89,7 +89,8 @@ def main(argv: list[str]) -> int:
     except (errors.UserError, errors.RunError, OSError, MemoryError, jax.errors.JaxRuntimeError) as error:
         if _VERBOSE.value:
             traceback.print_exc()
-        terminal.say(complain, f"error: {_one_line(error)}")
+        why = _one_line(error)
+        terminal.say(complain, f"error: {why}")
         status = 2 if isinstance(error, errors.UserError) else 1
     except hosts.Ended as ended:
         terminal.say(complain, str(ended))
@@ -100,7 +101,7 @@ def main(argv: list[str]) -> int:
     else:
         status = 0
     finally:
-        together.close(status)
+        together.close(status, why)
     return status
 
 

@@ -26,7 +26,9 @@ from fmnist_jax.errors import StorageError
 from fmnist_jax.store import Disk
 
 KEEP = 20.0  # seconds between two times that what is new goes to the bucket
-COMMITS = (".manifest.json", "done.json", "test.json", "failed.json", "split.json", "group.json", "study.json")
+MANIFEST = ".manifest.json"
+# What makes something count, in the order in which it goes there.
+COMMITS = (MANIFEST, "study.json", "group.json", "split.json", "failed.json", "done.json", "test.json")
 OWN = ("lock", "turn")  # of this machine
 TURNS = "turns"
 THREADS = 8
@@ -41,7 +43,7 @@ class Mirror(Disk):
         self._parts: list[str] = []  # names of workdirs within it, which are mirrored by themselves
         self._marks: dict[str, str] = {}  # name -> the mark of the object that the file here is a copy of
         self._sent: dict[str, tuple[int, int]] = {}  # name -> size and time of the file that the bucket has
-        self._owned: frozenset[str] = frozenset()  # names of directories; "" is all of it
+        self._owned: dict[str, Callable[[], None]] = {}  # directory -> what raises Lost; "" is all of it
         self._lock = threading.RLock()
 
     def _free(self) -> Path:
@@ -65,8 +67,7 @@ class Mirror(Disk):
     def lock(self, shared: bool) -> Iterator[None]:
         """The directory here is as the bucket is; at the end what is this process's is there. It keeps nobody out."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for path in [path for path in self._files() if _of_checkpoints(self._name(path))]:
-            path.unlink()  # of an earlier process: who knows how old
+        self._drop(path for path in self._files() if _of_checkpoints(self._name(path)))  # who knows how old they are
         self._bring(_of_checkpoints)
         ended = threading.Event()
         keeper = threading.Thread(target=self._keep_on, args=(ended,), name="bucket", daemon=True)
@@ -87,16 +88,10 @@ class Mirror(Disk):
         watch = leases.Watch(claims_of=lambda _: Objects(self.bucket, TURNS))
         while (claim := watch.take(Path(TURNS))) is None:
             time.sleep(1)
-        owned = self._owned
-        try:
-            self._bring(lambda name: _of_checkpoints(name) or self._own(name))
-            self._owned = owned | {""}  # only what is new here is sent: of others' groups nothing is
-            yield
-            claim.check()
-            self.keep()
-        finally:
-            self._owned = owned
-            claim.close()
+        with contextlib.closing(claim):
+            self._bring(lambda name: _of_checkpoints(name) or self._owns(name))
+            with self.working(self.directory, claim):  # only what is new here is sent: of others' groups nothing is
+                yield
 
     def watch(self) -> leases.Watch:
         """Of the claims of groups."""
@@ -105,17 +100,25 @@ class Mirror(Disk):
     def look(self) -> None:
         """Brings what others say of their groups: what they are, and whether they are done."""
         if "" not in self._owned:
-            self._bring(lambda name: self._own(name) or not name.endswith(COMMITS) or _of_checkpoints(name))
+            self._bring(lambda name: self._owns(name) or not name.endswith(COMMITS) or _of_checkpoints(name))
 
     def fetch(self, directory: Path) -> None:
-        """Brings all there is of a group, which is then this process's."""
+        """Brings all there is of a group, unless it is this process's; within a turn, but for what is new here."""
         name = self._name(directory)
-        self._bring(lambda other: False, name)
-        self._owned = self._owned | {name}
+        if name not in self._owned:
+            self._bring(lambda other: self._owns(other) and not _of_checkpoints(other) and self._newer(other), name)
 
-    def give_up(self, directory: Path) -> None:
-        """A group is not this process's any more."""
-        self._owned = self._owned - {self._name(directory)}
+    def _own(self, directory: Path, check: Callable[[], None]) -> None:
+        with self._lock:
+            self._owned[self._name(directory)] = check
+
+    def _give_up(self, directory: Path, lost: bool) -> None:
+        """Of what was lost, nothing that is new here is ever to be sent."""
+        name = self._name(directory)
+        with self._lock:
+            self._owned.pop(name, None)
+            if lost and name:
+                self._drop(path for path in self._files(name) if self._newer(self._name(path)))
 
     def keep(self) -> None:
         """What is new here, of what is this process's, goes to the bucket.
@@ -135,13 +138,14 @@ class Mirror(Disk):
 
     def _keep_on(self, ended: threading.Event) -> None:
         while not ended.wait(KEEP):
-            with contextlib.suppress(StorageError), self._lock:  # it is tried again, and told of at the end
+            with contextlib.suppress(StorageError, OSError), self._lock:  # it is tried again, and told of at the end
                 self._send()
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.directory).as_posix()
+        name = path.relative_to(self.directory).as_posix()
+        return "" if name == "." else name
 
-    def _own(self, name: str) -> bool:
+    def _owns(self, name: str) -> bool:
         """Whether a file is this process's to send."""
         return "" in self._owned or any(name.startswith(f"{own}/") for own in self._owned)
 
@@ -162,8 +166,13 @@ class Mirror(Disk):
                 self._marks[name], self._sent[name] = there[name], _stamp(self.directory / name)
             for name in [self._name(path) for path in self._files(below)]:
                 if name not in there and not skip(name):
-                    (self.directory / name).unlink()
-                    self._sent.pop(name, None)
+                    self._drop([self.directory / name])
+
+    def _drop(self, paths: Iterable[Path]) -> None:
+        """Removes files here, which says nothing of the bucket's."""
+        for path in list(paths):
+            path.unlink(missing_ok=True)
+            self._sent.pop(self._name(path), None)
 
     def _has(self, name: str, mark: str) -> bool:
         path = self.directory / name
@@ -182,23 +191,44 @@ class Mirror(Disk):
         return True
 
     def _send(self) -> None:
-        own = [path for path in self._files() if self._own(self._name(path))]
-        new = [path for path in own if path.exists() and _stamp(path) != self._sent.get(self._name(path))]
-        commits, contents = _parted(new, self._name)
+        """Contents, what commits them, what is gone; before them what is gone and would be read with a new commit."""
+        self._check()
+        gone = [name for name in self._sent if self._owns(name) and not (self.directory / name).exists()]
+        new = [path for path in self._files() if self._owns(name := self._name(path)) and self._newer(name)]
+        self._remove(name for name in gone if name.endswith(COMMITS) and not name.endswith(MANIFEST))
         with ThreadPoolExecutor(THREADS) as pool:
+            contents = [path for path in new if not path.name.endswith(COMMITS)]
             lost = {self._name(path.parent) for path in pool.map(self._send_one, contents) if path}
-            list(pool.map(self._send_one, [path for path in commits if not _of_lost(self._name(path), lost)]))
-        gone = [name for name in self._sent if self._own(name) and not (self.directory / name).exists()]
-        for names in _parted(gone, str):
-            self.bucket.remove(names)
-        for name in gone:
-            del self._sent[name]
+            self._check()  # that may have taken longer than another waits
+            for ending in COMMITS:
+                commits = [name for path in new if path.name.endswith(ending) and self._owns(name := self._name(path))]
+                whole = [self.directory / name for name in commits if not _of_lost(name, lost)]
+                list(pool.map(self._send_one, whole))
+        self._remove(name for name in gone if name.endswith(MANIFEST))
+        self._remove(name for name in gone if not name.endswith(COMMITS))
+
+    def _check(self) -> None:
+        """What another process has taken over is this one's no more."""
+        for name, check in list(self._owned.items()):
+            try:
+                check()
+            except leases.Lost:
+                self._owned.pop(name, None)
+
+    def _newer(self, name: str) -> bool:
+        """Whether a file here is not what the bucket has."""
+        return (stamp := _stamp(self.directory / name)) is not None and stamp != self._sent.get(name)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in [name for name in names if self._owns(name)]:
+            self.bucket.remove([name])
+            self._sent.pop(name, None)
 
     def _send_one(self, path: Path) -> Path | None:
         """Sends a file; returns it where it is gone meanwhile, as one of a checkpoint that is pruned."""
         name = self._name(path)
         try:
-            stamp, content = _stamp(path), path.read_bytes()
+            stamp, content = _stamp(path), path.read_bytes()  # the stamp first: what changes since is sent again
         except FileNotFoundError:
             return path
         self.bucket.write(name, content)
@@ -207,8 +237,12 @@ class Mirror(Disk):
         return None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with a file; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
     return found.st_size, found.st_mtime_ns
 
 
@@ -219,17 +253,9 @@ def _files(directory: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in names if not name.startswith(".") and name not in OWN)
 
 
-def _parted(found: Iterable, name: Callable) -> tuple[list, list]:
-    """(what makes something count, what it counts)."""
-    parts: tuple[list, list] = [], []
-    for one in found:
-        parts[not name(one).endswith(COMMITS)].append(one)
-    return parts
-
-
 def _of_lost(name: str, lost: set[str]) -> bool:
     """Whether a manifest is of a checkpoint some of whose files were gone before they were sent."""
-    step = name.removesuffix(".manifest.json")
+    step = name.removesuffix(MANIFEST)
     return step != name and any(place == step or place.startswith(f"{step}/") for place in lost)
 
 

@@ -36,6 +36,7 @@ class Heard:
 
     def __init__(self):
         self.received = 0
+        self.seen = 0  # as soon as it comes, even where Python has not been asked yet
         self._held = 0
 
     @contextlib.contextmanager
@@ -71,7 +72,7 @@ def listen() -> Iterator[Heard]:
     ear, voice = os.pipe()
     os.set_blocking(voice, False)
     before = signal.set_wakeup_fd(voice, warn_on_full_buffer=False)
-    thread = threading.Thread(target=_attend, args=(ear,), name="signals", daemon=True)
+    thread = threading.Thread(target=_attend, args=(ear, _heard), name="signals", daemon=True)
     thread.start()
     old = {signum: signal.signal(signum, _heard.note) for signum in SIGNALS}
     try:
@@ -86,7 +87,18 @@ def listen() -> Iterator[Heard]:
         os.close(ear)
 
 
-def _attend(ear: int) -> None:
+def received() -> int:
+    """The first signal's number, as soon as it comes; 0 before it."""
+    return _heard.seen if _heard else 0
+
+
+def pass_on(signum: int) -> None:
+    """A signal that another host has got, to this process, unless it has got one itself."""
+    if _heard and not _heard.seen:
+        os.kill(os.getpid(), signum)
+
+
+def _attend(ear: int, own: Heard) -> None:
     """Ends the process at a second signal, or SECONDS after the first; until nobody can write to `ear` any more."""
     first, deadline = 0, None
     while True:
@@ -99,7 +111,8 @@ def _attend(ear: int) -> None:
         if heard[0] in SIGNALS:
             if first:
                 _end(heard[0], "stopped at once")
-            first, deadline = heard[0], time.monotonic() + SECONDS
+            first = own.seen = heard[0]
+            deadline = time.monotonic() + SECONDS
 
 
 def leave(stop: Interrupted) -> NoReturn:

@@ -6,6 +6,7 @@ what it is to work on, and keeps what it has done; on a disk that they all see, 
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fmnist_jax import leases, workdir
@@ -37,10 +38,39 @@ class Disk:
         """Brings what others say of their groups."""
 
     def fetch(self, directory: Path) -> None:
-        """Brings all there is of a group, which is then this process's."""
+        """Brings all there is of a group."""
 
-    def give_up(self, directory: Path) -> None:
-        """A group is not this process's any more."""
+    @contextlib.contextmanager
+    def working(self, directory: Path, claim: leases.Claim) -> Iterator[None]:
+        """Within it a group is this process's. However it ends, what was done is kept, unless another has it now.
+
+        Raises:
+          Lost: another has it.
+        """
+        self._own(directory, claim.check)
+        lost = False
+        try:
+            yield
+            claim.check()
+            self.keep()
+        except leases.Lost:
+            lost = True
+            raise
+        except BaseException:
+            try:
+                claim.check()
+                self.keep()
+            except leases.Lost:
+                lost = True
+            raise
+        finally:
+            self._give_up(directory, lost)
+
+    def _own(self, directory: Path, check: Callable[[], None]) -> None:
+        """It is this process's, as long as `check` does not raise Lost."""
+
+    def _give_up(self, directory: Path, lost: bool) -> None:
+        """It is not this process's any more."""
 
     def keep(self) -> None:
         """Sees to it that what this process has done is where the workdir is."""

@@ -2,11 +2,15 @@
 
 import contextlib
 import functools
+import hashlib
+import json
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -34,11 +38,12 @@ from fmnist_jax import (
     writers,
 )
 from fmnist_jax.arms import Arm
-from fmnist_jax.data import load
+from fmnist_jax.data import Dataset, load
 from fmnist_jax.errors import RunError, StorageError, UserError
 from fmnist_jax.groups import Workshop
 from fmnist_jax.hosts import Hosts
 from fmnist_jax.places import Place
+from fmnist_jax.programs import Group
 from fmnist_jax.share import ALONE, Share
 from fmnist_jax.signals import listen
 from fmnist_jax.store import Disk
@@ -57,6 +62,7 @@ NOT_IN_A_RUN = (
 
 
 POLL_SECONDS = 2.0  # between two looks at what other processes have left
+TOKEN = ".hosts"  # a file of the workdir, by which hosts as one know that it is one
 SEEN_SECONDS = 30.0  # until a file that one host has made can be seen from another: NFS remembers that it is not there
 
 
@@ -89,23 +95,14 @@ def run(
         raise UserError(f"workdir {directory} holds a paper, which is no study; choose another with --workdir=DIR")
     study = _Study(checked, arms.arms_of(checked), store, console, share, hosts, allow_change)
     results.check_claims(checked, study.arms)
+    if hosts.count > 1:
+        hosts.same(study.facts())
     if not hosts.leads:
         return study.follow()
-    if not study.finished():
-        study.divide()  # refuses what does not fit before there is anything to leave behind
-        study.check_references()
-    with store.lock(not share.alone):
-        if study.finished() and not retry:  # perhaps by another process, meanwhile
-            workdir.check_same(directory, study.keys, allow_change)
-            results.describe(directory, checked, study.arms)
-        else:
-            study.complete(retry)
-        with store.turn():
-            whole = study.all_trained()
-            found = results.write(directory, console if whole else Console(quiet=True))
-            if not whole:
-                study.say_what_is_missing()
-    hosts.tell()  # that this is all
+    try:
+        found = study.lead(retry)
+    finally:
+        hosts.tell()  # that this is all, however it ended
     if failures := found.study.failures:
         first, more = failures[0], f" (and {len(failures) - 1} more, in failures.json)" if len(failures) > 1 else ""
         share = f"{len(failures)} of {found.study.facts['groups']} groups"
@@ -153,6 +150,55 @@ class _Study:
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
         self.standing = places.Standing(self.directory, self.wanted)
         self._read: tuple = (None, None)  # of which groups, what
+
+    def facts(self) -> dict:
+        """What hosts as one must have in common."""
+        flat = config.flatten(self.checked)
+        found = {f"config.{key}": value for key, value in flat.items() if key not in ("dataset.data_dir", "sweep")}
+        names = json.dumps([[arm.name, arm.override] for arm in self.arms], default=str)
+        found["config.sweep"] = hashlib.sha256(names.encode()).hexdigest()
+        found |= {f"{package}'s version": version for package, version in workdir.environment()["packages"].items()}
+        found["the kind of devices"] = jax.local_devices()[0].device_kind
+        found["what JAX's order of hosts differs by"] = jax.process_index() - self.hosts.index
+        return json.loads(json.dumps(found, default=str))
+
+    def lead(self, retry: bool) -> results.Results:
+        """All of a study that is not there yet, and its results."""
+        if not self.finished():
+            self.divide()  # refuses what does not fit before there is anything to leave behind
+            self.check_references()
+        with self.store.lock(not self.share.alone):
+            if self.hosts.count > 1:
+                token = uuid.uuid4().hex
+                writers.write_atomically(self.directory / TOKEN, token)
+                self.hosts.tell(token)
+            with self.store.turn():
+                if finished := self.finished() and not retry:  # perhaps by another process, meanwhile
+                    workdir.check_same(self.directory, self.keys, self.allow_change)
+                    results.describe(self.directory, self.checked, self.arms)
+            if not finished:
+                self.complete(retry)
+            with self.store.turn():
+                whole = self.all_trained()
+                found = results.write(self.directory, self.console if whole else Console(quiet=True))
+                if not whole:
+                    self.say_what_is_missing()
+        return found
+
+    def follow(self) -> None:
+        """Does this host's part of what the one that leads says, until it says no more; that one keeps what fails.
+
+        A signal is only noted: the host that leads is told of it, and stops all of them.
+        """
+        with listen() as heard, heard.held():
+            if (token := self.hosts.tell()) is None:
+                return
+            self._see(self.directory / TOKEN, token)
+            live = terminal.Live(Console(quiet=True), self.directory.name, [arm.name for arm in self.arms])
+            while (order := self.hosts.tell()) is not None:
+                with contextlib.suppress(testing.Outdated), _Attempt():
+                    self._obey(order, live)
+                memory.release()
 
     def finished(self) -> bool:
         """Whether there is nothing left to do but to write; then neither the data nor a device is needed."""
@@ -251,10 +297,10 @@ class _Study:
     def _live(self) -> terminal.Live:
         return terminal.Live(self.console, self.directory.name, [arm.name for arm in self.arms])
 
-    def _train_all(self) -> None:
+    def _train_all(self, of_all_shards: bool = False) -> None:
         results.import_meanwhile(self.checked.writers.page)
         with self._live() as live:
-            while waiting := carry.in_turn(self._waiting(), self.checked):
+            while waiting := carry.in_turn(self._waiting(of_all_shards), self.checked):
                 for place in self.standing.places:
                     if place.trained:
                         live.called(self._called(place))
@@ -264,28 +310,21 @@ class _Study:
                     self._train(waiting[0], live)
                 elif taken := self._take(carry.ready(waiting, self.checked)):
                     place, claim = taken
-                    with contextlib.closing(claim), contextlib.suppress(leases.Lost), self._own(place):
+                    working = self.store.working(place.directory, claim)
+                    with contextlib.closing(claim), contextlib.suppress(leases.Lost), working:
                         self._follow(place, waiting, live)
                         self._train(place, live, claim.check)
-                        claim.check()
-                        self.store.keep()
                 else:
                     live.note(f"{self.directory.name}: other processes have the {len(waiting)} groups that are left")
                     with listen():
                         time.sleep(POLL_SECONDS)
 
-    def _waiting(self) -> list[Place]:
+    def _waiting(self, of_all_shards: bool) -> list[Place]:
         """The groups that this process may have to train."""
         self.store.look()
         waiting = self.standing.refresh().waiting
-        return [place for place in waiting if self.own is None or place.runs[0] in self.own]
-
-    @contextlib.contextmanager
-    def _own(self, place: Place):
-        try:
-            yield
-        finally:
-            self.store.give_up(place.directory)
+        everyones = of_all_shards or self.own is None
+        return [place for place in waiting if everyones or place.runs[0] in self.own]
 
     def _take(self, waiting: Sequence[Place]) -> tuple[Place, leases.Claim] | None:
         """The first of these that nobody else has."""
@@ -294,7 +333,6 @@ class _Study:
                 self.store.fetch(place.directory)
                 if not place.trained and not place.failure and place.most is None:  # nor was it done a moment ago
                     return place, claim
-                self.store.give_up(place.directory)
                 claim.close()
         return None
 
@@ -311,8 +349,7 @@ class _Study:
     def _train(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
         with _Attempt() as attempt:
-            self.hosts.tell({"train": place.name})
-            self._work_on(place, live, still_ours)
+            self._together({"train": place.name}, live, still_ours)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             with self.store.turn():
@@ -324,54 +361,64 @@ class _Study:
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
         memory.release()
 
-    def _work_on(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
-        """On all hosts at once."""
-        with self.hosts.work():
-            self._see(place)
-            group = place.build(self.workshop)
-            if group.static.carry_over:  # it starts where others ended
-                for other in self.standing.places:
-                    self.store.fetch(other.directory)
-            group = carry.prepared(place, group, self.standing.places, self.workshop)
-            dataset = self.workshop.dataset(group.source)
-            session.train_group(group, dataset, place.directory, self.checked, live, still_ours, self.hosts)
+    def _together(self, order: dict, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
+        """On all hosts at once; the one that leads, which is this one, says what."""
+        self.hosts.tell(order)
+        self._obey(order, live, still_ours)
 
-    def _work_on_test(self, place: Place, width: int) -> None:
+    def _obey(self, order: dict, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
+        """This host's part of what all of them do now."""
         with self.hosts.work():
-            self._see(place)
-            group = place.build(self.workshop)
-            dataset, everyone = self.workshop.dataset(group.source), range(len(group.runs))
-            testing.measure_group(group, everyone, dataset, place.directory, self.checked, width, self.hosts)
+            match order:
+                case {"train": name}:
+                    self._train_group(self._group(name), live, still_ours)
+                case {"refit": name}:
+                    self._train_refit(next(arm for arm in self.arms if arm.name == name), live)
+                case {"test": name, "width": width}:
+                    self._test_group(self._group(name), width)
+                case _:
+                    raise RunError(f"{order}: there is no such order")
 
-    def _work_on_refit(self, chosen: Arm, live: terminal.Live) -> None:
+    def _group(self, name: str) -> Place:
+        """A group, as soon as it is to be seen here."""
+        place = Place(self.directory / "groups" / name)
+        self._see(place.directory / "group.json")
+        return place
+
+    def _train_group(self, place: Place, live: terminal.Live, still_ours: Callable[[], None]) -> None:
+        group = place.build(self.workshop)
+        if group.static.carry_over:  # it starts where others ended
+            for other in self.standing.places:
+                self.store.fetch(other.directory)
+        group = carry.prepared(place, group, self.standing.places, self.workshop, self.hosts)
+        dataset = self._images(group)
+        session.train_group(group, dataset, place.directory, self.checked, live, still_ours, self.hosts)
+
+    def _train_refit(self, chosen: Arm, live: terminal.Live) -> None:
         place, settings = refit.place(self.directory), refit.settings(self.checked)
-        with self.hosts.work():
-            self._see(place)
-            group = refit.group(self.workshop, chosen, place.contents)
-            dataset = self.workshop.dataset(group.source)
-            session.train_group(group, dataset, place.directory, settings, live, hosts=self.hosts)
+        self._see(place.directory / "group.json")
+        group = refit.group(self.workshop, chosen, place.contents)
+        dataset = self._images(group)
+        session.train_group(group, dataset, place.directory, settings, live, hosts=self.hosts)
 
-    def follow(self) -> None:
-        """Does this host's part of what the one that leads says, until it says no more; that one keeps what fails."""
-        live = terminal.Live(Console(quiet=True), self.directory.name, [arm.name for arm in self.arms])
-        while (order := self.hosts.tell()) is not None:
-            with contextlib.suppress(testing.Outdated), _Attempt():
-                self.standing.refresh()
-                match order:
-                    case {"train": name}:
-                        self._work_on(Place(self.directory / "groups" / name), live)
-                    case {"refit": name}:
-                        self._work_on_refit(next(arm for arm in self.arms if arm.name == name), live)
-                    case {"test": name, "width": width}:
-                        self._work_on_test(Place(self.directory / "groups" / name), width)
-            memory.release()
+    def _test_group(self, place: Place, width: int) -> None:
+        group = place.build(self.workshop)
+        dataset, everyone = self._images(group), range(len(group.runs))
+        testing.measure_group(group, everyone, dataset, place.directory, self.checked, width, self.hosts)
 
-    def _see(self, place: Place) -> None:
-        """Waits for a group that another host has made."""
+    def _images(self, group: Group) -> Dataset:
+        """A group's, which must be all hosts'."""
+        dataset = self.workshop.dataset(group.source)
+        if self.hosts.count > 1:
+            self.hosts.same({f"the SHA-256 of {group.source.name}": dataset.fingerprint})
+        return dataset
+
+    def _see(self, path: Path, content: str | None = None) -> None:
+        """Waits for a file that another host has written."""
         deadline = time.monotonic() + SEEN_SECONDS
-        while not (place.directory / "group.json").exists():
+        while not path.exists() or (content is not None and path.read_text() != content):
             if time.monotonic() > deadline:
-                raise RunError(f"{place.directory}: not to be seen here; the workdir must be on a disk of all hosts")
+                raise UserError(f"{path}: not to be seen here; --workdir must be on a disk that all hosts see")
             time.sleep(0.1)
 
     def _so_far(self) -> tidy.Study:
@@ -407,8 +454,7 @@ class _Study:
         self._say(f"validation chose {chosen.name}: training it on all of the training set")
         if not place.trained:
             with _Attempt() as attempt, self._live() as live:
-                self.hosts.tell({"refit": chosen.name})
-                self._work_on_refit(chosen, live)
+                self._together({"refit": chosen.name}, live)
             place.fail(attempt.failure)
 
     def _untested(self) -> list[tuple[Place, list[int]]]:
@@ -434,19 +480,32 @@ class _Study:
             try:
                 self._test(place, runs)
             except testing.Outdated as gone:
-                self._say(f"{gone}: training goes on from an older one")
-                (place.directory / "done.json").unlink()
-                self._train_all()
+                self._take_back(place, gone)
+                self._train_all(of_all_shards=True)
                 self._test(place, runs)
         place = refit.place(self.directory)
         if self.checked.selection.refit and place.trained and not place.tested_runs and not place.failure:
-            chosen = self._chosen()
-            with _Attempt() as attempt:
-                group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
-                dataset = self.workshop.dataset(group.source)
-                runs = range(len(group.runs))
-                testing.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
-            place.fail(attempt.failure)
+            try:
+                self._test_refit(place)
+            except testing.Outdated as gone:
+                self._take_back(place, gone)
+                self._refit()
+                self._test_refit(place)
+
+    def _take_back(self, place: Place, gone: testing.Outdated) -> None:
+        """A group whose last checkpoint is not whole is not trained."""
+        self._say(f"{gone}: training goes on from an older one")
+        (place.directory / "done.json").unlink()
+        self.store.keep()
+
+    def _test_refit(self, place: Place) -> None:
+        chosen = self._chosen()
+        with _Attempt() as attempt:
+            group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
+            dataset = self.workshop.dataset(group.source)
+            runs = range(len(group.runs))
+            testing.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
+        place.fail(attempt.failure)
 
     def _test(self, place: Place, runs: list[int]) -> None:
         """One group; out of memory, its runs in parts of half the width."""
@@ -455,8 +514,7 @@ class _Study:
             width = (width + 1) // 2
             with _Attempt() as attempt:
                 if together:
-                    self.hosts.tell({"test": place.name, "width": width})
-                    self._work_on_test(place, width)
+                    self._together({"test": place.name, "width": width}, terminal.Live(Console(quiet=True), "", []))
                 else:  # few runs, or what one host measures of all of them
                     group = place.build(self.workshop)
                     dataset = self.workshop.dataset(group.source)

@@ -10,12 +10,13 @@ import numpy as np
 
 from fmnist_jax import activities, checkpoint, config, metrics, programs, train, writers
 from fmnist_jax.data import Dataset
+from fmnist_jax.errors import RunError
 from fmnist_jax.hosts import ALONE, Hosts
 from fmnist_jax.population import Population, Units
 from fmnist_jax.programs import Group
 
 
-class Outdated(Exception):
+class Outdated(RunError):
     """A trained group's last weights are not there any more; training goes on from an older checkpoint."""
 
 
@@ -90,21 +91,35 @@ def _measured(
     return *jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), correlated
 
 
-def last_state(group: Group, directory: Path, settings: config.Experiment, hosts: Hosts = ALONE):
+def last_step(directory: Path, settings: config.Experiment) -> int:
+    """The step at which a trained group's runs ended.
+
+    Raises:
+      Outdated: their checkpoint is gone or damaged.
+    """
+    step = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep).find()
+    if step is None or step != writers.read_json(directory / "done.json")["step"]:
+        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
+    return step
+
+
+def last_state(
+    group: Group, directory: Path, settings: config.Experiment, hosts: Hosts = ALONE, step: int | None = None
+):
     """The state in which a trained group's runs ended, on the host, with a leading axis of runs.
 
     Args:
       hosts: which read it together; the group is then this host's part.
+      step: `last_step`, where it is known.
 
     Raises:
       Outdated: its last checkpoint is gone or damaged.
     """
+    if step is None:
+        step = hosts.tell(last_step(directory, settings) if hosts.leads else None)
     everyone = programs.population_of(group.static, len(group.runs), settings)
     checkpoints = checkpoint.Checkpoints(directory / "checkpoints", settings.checkpoint.keep, hosts)
-    found = checkpoints.restore(everyone.shapes(programs.seeds_of(group), group.hyper))
-    if found is None or found[0] != writers.read_json(directory / "done.json")["step"]:
-        raise Outdated(f"{directory}: trained, but its last checkpoint is not whole")
-    return found[1]
+    return checkpoints.read(step, everyone.shapes(programs.seeds_of(group), group.hyper))
 
 
 def predict_test(population: Population, state: Units, hyper: Units, dataset: Dataset, settings: config.Experiment):

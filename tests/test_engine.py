@@ -21,6 +21,7 @@ from fmnist_jax import (
     reading,
     results,
     session,
+    share,
     study,
     sweep,
     testing,
@@ -388,11 +389,35 @@ def test_the_test_set_is_read_with_the_last_weights_or_not_at_all(tmp_path):
     """The last checkpoint is damaged after training: its segment is trained again, to the same numbers."""
     c = mapped(evaluation__test="none", metric="validation_accuracy")
     go(c, tmp_path)
-    largest = max((tmp_path / "groups/0/checkpoints/26").rglob("*"), key=lambda p: p.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[:-9])
+    _damage(tmp_path / "groups/0/checkpoints/26")
     _, shown = go(mapped(), tmp_path)
     assert "its last checkpoint is not whole" in shown
     pd.testing.assert_frame_equal(numbers(tmp_path), numbers_of(mapped(), tmp_path / "fresh"))
+
+
+def _damage(checkpoint):
+    largest = max(checkpoint.rglob("*"), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-9])
+
+
+def test_the_shard_that_comes_last_trains_anothers_damaged_group_again(tmp_path):
+    c = mapped(sweep=WIDTHS)
+    wanted = numbers_of(c, tmp_path / "whole")
+    go(c, tmp_path / "w", share=share.parse("0/2", False))
+    _damage(tmp_path / "w/groups/0/checkpoints/26")
+    go(c, tmp_path / "w", share=share.parse("1/2", False))
+    pd.testing.assert_frame_equal(numbers(tmp_path / "w"), wanted)
+
+
+def test_a_refit_whose_last_checkpoint_is_damaged_before_its_test_is_trained_again(tmp_path):
+    c = mapped(selection__refit=True)
+    whole, _ = go(c, tmp_path)
+    (tmp_path / "refit/test.json").unlink()
+    _damage(max((tmp_path / "refit/checkpoints").glob("[0-9]*[0-9]"), key=lambda p: int(p.name)))
+    found, shown = go(c, tmp_path)
+    assert "its last checkpoint is not whole" in shown
+    assert (tmp_path / "refit/test.json").exists()
+    pd.testing.assert_frame_equal(found.table.drop(columns="train_seconds"), whole.table.drop(columns="train_seconds"))
 
 
 def test_numbers_of_layers_may_differ_between_arms(tmp_path):

@@ -246,6 +246,20 @@ def test_a_checkpoint_that_a_full_disk_damaged_is_noticed(tmp_path):
     assert found == "default/x of checkpoint 40 is not whole"
 
 
+def test_what_was_saved_and_is_gone_is_noticed_and_so_is_what_is_trained_again(tmp_path):
+    place = workdir_with(tmp_path)
+    before = sessions.saved(place)
+    assert before == {"0": 80}
+    assert storage.gone(before, before) == ""
+    (place / "groups/0/checkpoints/80.manifest.json").unlink()
+    assert storage.gone(before, sessions.saved(place)) == "group 0: checkpoint 80 is gone"
+    (place / "groups/0/done.json").write_text('{"step": 160}')
+    (place / "groups/0/sessions").mkdir()
+    for images, problem in ((40, ""), (41, "group 0: 41 images trained, where 40 were left")):
+        (place / "groups/0/sessions/a.json").write_text(json.dumps({"images": images}))
+        assert sessions.again(place, WHOLE, before, set()) == problem
+
+
 def test_a_disk_that_may_not_be_made_is_said(tmp_path, put):
     put(storage.subprocess, "run", lambda *a, **k: SimpleNamespace(returncode=32, stderr="must be superuser\n"))
     put(storage, "whole", lambda *args: WHOLE)
@@ -346,6 +360,7 @@ def trial_of(guard: str, scratch: Path):
     """The trial that shows that a guard is there."""
     return {
         "rows past the newest checkpoint are cut": kills._at("rows written", scratch),
+        "a session goes on from its checkpoint": kills._at("save", scratch),
         "a signal waits until all is saved": signals._at("step", 9, "term", signal.SIGTERM, signals.Figures(), scratch),
         "compiled programs are written whole": kills._at("within program", scratch),
         "one process at a time": sessions.trial("two", lambda own: processes.two_commands(own, scratch), scratch),

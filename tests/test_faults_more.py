@@ -62,7 +62,7 @@ def test_without_its_manifest_a_damaged_checkpoint_would_be_loaded(made, monkeyp
 
 
 def test_a_checkpoint_without_a_manifest_would_be_loaded_if_none_were_needed(made, monkeypatch):
-    monkeypatch.setattr(checkpoint.Checkpoints, "_newest_whole", lambda self: 3)
+    monkeypatch.setattr(checkpoint.Checkpoints, "find", lambda self: 3)
     found = broken(t for t in checkpoints.missing(made) if "lost" in t.args[0] and "older" not in t.args[0])
     assert set(found.values()) == {
         "went on from 3, not from 2",

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -129,12 +130,25 @@ def test_of_this_machine_the_dead_are_known_at_once_and_a_number_used_again_is_n
             claim.close()
 
 
+def test_a_process_that_may_not_be_looked_at_is_not_known_to_be_dead(tmp_path, monkeypatch):
+    someone(tmp_path, process=leases._process() | {"id": 1, "began": "7"})
+    read = Path.read_text
+
+    def hidden(path, *args):  # as of another user's with hidepid
+        if str(path) == "/proc/1/stat":
+            raise FileNotFoundError(path)
+        return read(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+    assert watch().take(tmp_path) is None
+
+
 def test_a_child_that_nobody_has_buried_is_dead(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     deadline = time.monotonic() + 10
-    while leases._began(child.pid) and time.monotonic() < deadline:
+    while leases._began(child.pid) != leases.ENDED and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert leases._began(child.pid) is None
+    assert leases._began(child.pid) == leases.ENDED
     child.wait()
 
 

@@ -9,14 +9,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.faults import row, subject
 from fmnist_jax import hosts
 
 MOST_SECONDS = 2 * hosts.GONE + 10 * hosts.BEAT  # the promise: within these the others have ended
-FLAGS = ("--config.seeds=5",)  # not a multiple of the hosts, nor of their devices
+FLAGS = ("--config.seeds=5", "--config.population.devices=2")  # not a multiple of the hosts, nor of their devices
 
 
 class Pair:
@@ -57,7 +57,7 @@ def measure(full: bool, scratch: Path) -> list[row.Row]:
     took: dict[str, float] = {}
     rng = random.Random(0)
     faults = list(itertools.product((signal.SIGKILL, signal.SIGSTOP), (0, 1)))
-    chosen = [faults[i % len(faults)] for i in range(20)] if full else [faults[1], faults[2]]
+    chosen = [faults[i % len(faults)] for i in range(20)] if full else [faults[0], faults[3]]
     trials = [
         functools.partial(_gone, scratch / f"gone{i}", signum, victim, rng.uniform(0, 3), whole, took)
         for i, (signum, victim) in enumerate(chosen)
@@ -71,7 +71,40 @@ def measure(full: bool, scratch: Path) -> list[row.Row]:
             facts=lambda: {"longest seconds to the other's end": round(max(took.values(), default=0.0), 1)},
         )
     )
+    promise = "both save, say so, exit 143 in under 25 s; the restart, on both or on one, has the bits"
+    phases = [("training", 1), ("training", 0), ("start", 1), ("end", 1), ("training", 1)][: 5 if full else 1]
+    trials = [
+        functools.partial(_stopped, scratch / f"stopped{i}", *phase, i % 2 == 0, whole)
+        for i, phase in enumerate(phases * (4 if full else 1))
+    ]
+    rows.append(row.of("SIGTERM to a host of two", promise, trials, kind=lambda trial: trial.name.rpartition(";")[0]))
     return rows
+
+
+def _stopped(workdir: Path, phase: str, victim: int, alone: bool, whole: Mapping[str, bytes]) -> row.Trial:
+    name = f"host {victim}, at its {phase}; restarted on {'one' if alone else 'both'}"
+    pair = Pair(workdir)
+    try:
+        if phase == "start":
+            _await(pair, lambda: (workdir / "groups/0/group.json").exists())
+        elif phase == "training":
+            _await(pair, lambda: _has_rows(workdir))
+        else:
+            _await(pair, lambda: (workdir / "groups/0/done.json").exists())
+        start = time.monotonic()
+        pair.processes[victim].send_signal(signal.SIGTERM)
+        statuses = pair.wait()
+        took = time.monotonic() - start
+    finally:
+        pair.end()
+    if statuses not in ([143, 143], [0, 0] if phase == "end" else None) or took > 25:
+        return row.Trial(name, f"{statuses} after {took:.0f} s: {pair.errors(0)[-200:]} {pair.errors(1)[-200:]}")
+    if phase == "training" and "all saved" not in pair.errors(0):
+        return row.Trial(name, f"it did not say so: {pair.errors(0)[-300:]}")
+    if not alone:
+        return row.Trial(name, _undisturbed(workdir, whole).problem)
+    subject.run(workdir, "mapped", *FLAGS)
+    return row.Trial(name, subject.differing(subject.outcome(workdir), whole))
 
 
 def _undisturbed(workdir: Path, whole: Mapping[str, bytes]) -> row.Trial:
@@ -93,7 +126,7 @@ def _gone(
     name = f"{signal.Signals(signum).name} of host {victim} after {after:.2f} s of training"
     pair, other = Pair(workdir), 1 - victim
     try:
-        _await_rows(workdir, pair)
+        _await(pair, lambda: _has_rows(workdir))
         time.sleep(after)
         pair.processes[victim].send_signal(signum)
         start = time.monotonic()
@@ -112,15 +145,18 @@ def _gone(
     return row.Trial(name, again.problem and f"restarted: {again.problem}")
 
 
-def _await_rows(workdir: Path, pair: Pair) -> None:
+def _has_rows(workdir: Path) -> bool:
+    return any(path.stat().st_size for path in workdir.glob("groups/*/metrics.jsonl"))
+
+
+def _await(pair: Pair, there: Callable[[], bool]) -> None:
     deadline = time.monotonic() + subject.SECONDS
-    while time.monotonic() < deadline:
-        if any(path.stat().st_size for path in workdir.glob("groups/*/metrics.jsonl")):
-            return
+    while not there():
         if any(one.poll() is not None for one in pair.processes):
-            raise RuntimeError(f"ended before there was a row: {pair.errors(0)[-200:]} {pair.errors(1)[-200:]}")
+            raise RuntimeError(f"ended before it came to that: {pair.errors(0)[-200:]} {pair.errors(1)[-200:]}")
+        if time.monotonic() > deadline:
+            raise RuntimeError("it never came to that")
         time.sleep(0.05)
-    raise RuntimeError("no row")
 
 
 def _free_port() -> int:

@@ -234,13 +234,34 @@ def everything(workdir: Path) -> dict[str, bytes]:
 
 def resumed(workdir: Path, wanted: Whole, part: str = "mapped", *flags: str, **how) -> str:
     """What is wrong with what the same command now comes to; "" where it is all that of an undisturbed one."""
+    begun, trained = saved(workdir), set(_timings(workdir))
     ended = Session(workdir, part, *flags, **how).end()
     if ended.status or "Traceback" in ended.error or "Warning" in ended.error:
         return f"the next session: {ended.words}"
     rows = Counter((row["arm"], row["seed"], row["fold"], row["step"]) for row in subject.rows_of(workdir))
     if twice := [row for row, times in rows.items() if times > 1]:
         return f"{len(twice)} rows are there twice, such as {twice[0]}"
-    return subject.differing(everything(workdir), wanted.outcome)
+    return again(workdir, wanted, begun, trained) or subject.differing(everything(workdir), wanted.outcome)
+
+
+def saved(workdir: Path) -> dict[str, int]:
+    """Group -> the step of its newest checkpoint that has a manifest; 0 of none."""
+    found = {group.name: 0 for group in workdir.glob("groups/*")}
+    for path in workdir.glob("groups/*/checkpoints/*.manifest.json"):
+        name = path.parent.parent.name
+        found[name] = max(found[name], int(path.name.partition(".")[0]))
+    return found
+
+
+def again(workdir: Path, wanted: Whole, begun: dict[str, int], before: set[Path]) -> str:
+    """What a session has trained again that had been saved; it would come to the same bits if it trained all of it."""
+    for path in set(_timings(workdir)) - before:
+        group = path.parent.parent
+        last = json.loads((group / "done.json").read_text())["step"]
+        left = wanted.images[group.name] * (1 - begun.get(group.name, 0) / last)
+        if (images := json.loads(path.read_text())["images"]) > left:
+            return f"group {group.name}: {images:,} images trained, where {left:,.0f} were left"
+    return ""
 
 
 def trial(name: str, work: Callable[[Path], str], scratch: Path) -> Callable[[], Trial]:

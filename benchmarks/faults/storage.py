@@ -9,12 +9,12 @@ import json
 import resource
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.faults import row
 from benchmarks.faults.row import Row
-from benchmarks.faults.sessions import Ended, Session, Whole, kind, resumed, trial, whole
+from benchmarks.faults.sessions import Ended, Session, Whole, kind, resumed, saved, trial, whole
 from fmnist_jax import places
 
 QUICK = ("--config.train.duration=16 epochs",)
@@ -122,13 +122,14 @@ def spoiled(
     session = Session(place / "w", part, *QUICK, at=(*at, "stop"))
     if not session.wait_stopped():
         return f"{at[0]} was not reached: {session.end().words}"
+    before = saved(place / "w")
     try:
         try:
             spoil()
         finally:
             session.send(signal.SIGCONT)
             ended = session.end()
-        problem = failed_well(ended, words, place / "w", wanted)
+        problem = failed_well(ended, words, place / "w", wanted) or gone(before, saved(place / "w"))
     finally:
         mend()
     return problem or resumed(place / "w", wanted, part, *QUICK)
@@ -160,6 +161,12 @@ def failed_well(ended: Ended, words: str, workdir: Path, wanted: Whole, status: 
         if place.step and (problem := damaged(place.directory / "checkpoints", place.step)):
             return problem
     return ""
+
+
+def gone(before: Mapping[str, int], after: Mapping[str, int]) -> str:
+    """What was saved before the fault and is there no more."""
+    lost = [f"group {name}: checkpoint {step} is gone" for name, step in before.items() if after.get(name, 0) < step]
+    return lost[0] if lost else ""
 
 
 def damaged(checkpoints: Path, step: int) -> str:
