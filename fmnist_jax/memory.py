@@ -16,7 +16,8 @@ from fmnist_jax import experiment, models, train
 # A state that is read, the one that is written, the host's copy while a checkpoint of it is saved, and Orbax's own on
 # the way to the disk. Measured with benchmarks/memory.py: what a study of 64 runs holds more than one of a single run.
 STATES = 6
-SAVED = 1.5  # of these, a checkpoint's, on its way while the next steps are made: the host's copy, and Orbax's pieces
+SAVED = 1  # of these, a checkpoint's, on its way while the next steps are made: the host's copy
+SAVING = 30 * 10**6  # bytes of Orbax and TensorStore, however large a checkpoint is
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
@@ -33,7 +34,7 @@ def of_run(static: experiment.Static, hyper: experiment.Hyper) -> int:
 
 def of_save(static: experiment.Static, hyper: experiment.Hyper) -> int:
     """Bytes that saving a checkpoint adds, a run."""
-    return int(SAVED * of_state(static, hyper))
+    return SAVED * of_state(static, hyper)
 
 
 def of_state(static: experiment.Static, hyper: experiment.Hyper) -> int:

@@ -22,9 +22,10 @@ LONGEST = (
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
 # whatever compares the bits of two of them, have them as a user has.
 COMPILED_QUICKLY = (
-    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults_more.py"),
-    *("test_models.py", "test_paper.py", "test_plan.py", "test_pooling.py", "test_profiling.py", "test_references.py"),
-    *("test_studies.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
+    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults.py"),
+    *("test_faults_more.py", "test_hosts.py", "test_main.py", "test_models.py", "test_paper.py", "test_plan.py"),
+    *("test_pooling.py", "test_profiling.py", "test_references.py", "test_remote.py", "test_share.py"),
+    *("test_studies.py", "test_study.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
 )
 QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # the same in the environment of another process
 
@@ -54,12 +55,16 @@ def _compilation_cache(tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _optimisation(request):
-    """A file's programs, of its fixtures too, are all compiled in one way."""
+    """A file's programs, of its fixtures and of the processes that it starts too, are all compiled in one way."""
     quickly = request.path.name in COMPILED_QUICKLY
     if quickly != jax.config.read("jax_disable_most_optimizations"):
         population.forget_programs()
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", quickly)
+    with pytest.MonkeyPatch.context() as patch:
+        if quickly:
+            patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -370,13 +370,13 @@ def test_a_study_in_a_bucket_that_is_stopped_has_sent_what_it_saved(place, tmp_p
 
 
 def test_two_that_come_to_a_bucket_share_its_groups(place, tmp_path):
-    flags = ("--config.seeds=4", "--config.population.most_runs=1", "--config.train.duration=20 epochs")
+    flags = ("--config.seeds=2", "--config.population.most_runs=1", "--config.train.duration=16 epochs")
     both = [session(place, tmp_path / str(i), *flags) for i in range(2)]
     for one in both:
         ended(one)
     found = brought(place, tmp_path / "found")
     sessions = [len(list(group.glob("sessions/*.json"))) for group in found.glob("groups/*")]
-    assert sessions == [1] * 4
+    assert sessions == [1] * 2
     assert json.loads((found / "groups/0/test.json").read_text())["runs"] == [0]
 
 
