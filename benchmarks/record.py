@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine
-from fmnist_jax import data, errors, writers
+from fmnist_jax import data, errors, workdir, writers
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch", "keras")
@@ -52,6 +52,7 @@ def opening(name: str) -> dict:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "hardware": machine.hardware(),
         "versions": {"python": platform.python_version(), **_versions()},
+        "revision": workdir.environment()["git"],
     }
 
 

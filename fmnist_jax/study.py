@@ -49,7 +49,7 @@ from fmnist_jax.signals import listen
 from fmnist_jax.store import Disk
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
-# (Other devices, and streaming, move the last place of vmapped runs; environment.json says which devices there were.)
+# (Other devices, and streaming, move the last place of vmapped runs: SAID are said when they change, and kept.)
 NOT_IN_A_RUN = (
     *("dataset.data_dir", "platform", "population.devices", "population.most_runs", "population.memory_gb"),
     "population.stream",
@@ -60,6 +60,8 @@ NOT_IN_A_RUN = (
     *("sweep", "seeds", "first_seed"),  # which runs, not what one is: new ones are added to those that are there
 )
 
+
+SAID = ("platform", "population.devices", "population.stream")
 
 POLL_SECONDS = 2.0  # between two looks at what other processes have left
 TOKEN = ".hosts"  # a file of the workdir, by which hosts as one know that it is one
@@ -158,7 +160,7 @@ class _Study:
         names = json.dumps([[arm.name, arm.override] for arm in self.arms], default=str)
         found["config.sweep"] = hashlib.sha256(names.encode()).hexdigest()
         found |= {f"{package}'s version": version for package, version in workdir.environment()["packages"].items()}
-        found["the kind of devices"] = jax.local_devices()[0].device_kind
+        found["the devices"] = [device.device_kind for device in jax.local_devices()]
         found["what JAX's order of hosts differs by"] = jax.process_index() - self.hosts.index
         return json.loads(json.dumps(found, default=str))
 
@@ -254,7 +256,8 @@ class _Study:
         changed = workdir.claim(self.directory, self.keys, prints, shared, self.allow_change)
         self.standing = places.Standing(self.directory, self.wanted)  # groups of a corrected config are gone
         new = self.divide()
-        for change in [*changed, *workdir.keep_environment(self.directory)]:
+        asked = {key: value for key, value in config.flatten(self.checked).items() if key in SAID}
+        for change in [*changed, *workdir.keep_environment(self.directory, asked)]:
             self._say(f"not as before: {change}")
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()

@@ -211,12 +211,15 @@ def environment() -> dict:
     }
 
 
-def keep_environment(workdir: Path) -> list[str]:
+def keep_environment(workdir: Path, asked: dict | None = None) -> list[str]:
     """Writes environment.json, and in it those before, where they differ; says what has changed, a line each.
 
-    The command and the revision may change from one session to the next; what results depend on should not.
+    The command may change from one session to the next; what results depend on should not.
+
+    Args:
+      asked: keys of the config that are free to change, and yet move the last bits of some runs.
     """
-    path, now = workdir / "environment.json", environment()
+    path, now = workdir / "environment.json", environment() | {"asked": asked or {}}
     before = writers.read_json(path) if path.exists() else now
     earlier = before.pop("earlier", [])
     if changed := _changed(before, now):
@@ -227,7 +230,8 @@ def keep_environment(workdir: Path) -> list[str]:
 
 def _changed(before: dict, now: dict) -> list[str]:
     def flat(one: dict) -> dict:
-        return {key: one[key] for key in ("python", "devices", "machine", "xla_flags")} | one["packages"]
+        own = {key: one[key] for key in ("python", "devices", "machine", "xla_flags", "git")}
+        return own | one["packages"] | one.get("asked", {})
 
     old, new = flat(before), flat(now)
     return [f"{key} was {old.get(key)}, is {new.get(key)}" for key in old | new if old.get(key) != new.get(key)]

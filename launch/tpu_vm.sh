@@ -122,7 +122,10 @@ train() { # CONFIG FLAGS...
   # A second start waits for the first, which an ssh connection that broke may have left behind.
   program="cd fmnist_jax/.venv/.. || { echo 'error: not installed here; run launch/tpu_vm.sh install'; exit 2; }; "
   program+="exec flock --no-fork ../fmnist_jax.lock .venv/bin/python -m fmnist_jax.main "
-  program+=$(shown --config="$1" "${@:2}" --claim) # each worker takes groups off the bucket
+  # Each worker takes groups off the bucket; or all train each group together, in a workdir on a disk they all mount.
+  local share=--claim
+  [[ " ${*:2} " == *" --distributed"* ]] && share=
+  program+=$(shown --config="$1" "${@:2}" ${share:+"$share"})
   if [[ $dry_run ]]; then
     echo "# once the TPU is READY:"
     on_workers "$program"

@@ -20,7 +20,7 @@ LONGEST = (
 )
 # What is tested here is the machinery about the programs (what is trained, kept, chosen, timed and shown), or a formula
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
-# whatever compares the bits of two of them, have them as a user has.
+# whatever compares the bits of two of them, have them as a user has; so have the faults (python -m benchmarks.faults).
 COMPILED_QUICKLY = (
     *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults.py"),
     *("test_faults_more.py", "test_hosts.py", "test_main.py", "test_models.py", "test_paper.py", "test_plan.py"),

@@ -213,7 +213,7 @@ def test_the_end_that_a_signal_makes_is_judged(tmp_path, put, outcome, end, time
 
 def test_a_signal_that_is_heeded_without_saving_is_noticed(tmp_path, put, outcome):
     put(signals, "Session", Scripted(ended(143, SAVED.replace(" at step 80", ""))))
-    found = signals.stopped_at(tmp_path, tmp_path, "step", 1, "term", signal.SIGTERM, signals.Figures())
+    found = signals.stopped_at(tmp_path, tmp_path, "step", 1, "mapped", "term", signal.SIGTERM, signals.Figures())
     assert found.startswith("it did not say at which step")
 
 
@@ -356,15 +356,20 @@ def scratch(tmp_path_factory):
         yield tmp_path_factory.mktemp("scratch")
 
 
-def trial_of(guard: str, scratch: Path):
-    """The trial that shows that a guard is there."""
-    return {
-        "rows past the newest checkpoint are cut": kills._at("rows written", scratch),
-        "a session goes on from its checkpoint": kills._at("save", scratch),
-        "a signal waits until all is saved": signals._at("step", 9, "term", signal.SIGTERM, signals.Figures(), scratch),
-        "compiled programs are written whole": kills._at("within program", scratch),
-        "one process at a time": sessions.trial("two", lambda own: processes.two_commands(own, scratch), scratch),
-    }[guard]
+# Guard -> the trial that shows that it is there, and what that says without it.
+SHOWS = {
+    "rows past the newest checkpoint are cut": (lambda scratch: kills._at("rows written", scratch), "rows"),
+    "a session goes on from its checkpoint": (lambda scratch: kills._at("save", scratch), "images trained, where"),
+    "a signal waits until all is saved": (
+        lambda scratch: signals._at("step", 9, "mapped", "term", signal.SIGTERM, signals.Figures(), scratch),
+        "it did not say at which step",
+    ),
+    "compiled programs are written whole": (lambda scratch: kills._at("within program", scratch), "the next session"),
+    "one process at a time": (
+        lambda scratch: sessions.trial("two", lambda own: processes.two_commands(own, scratch), scratch),
+        "exit status",
+    ),
+}
 
 
 @pytest.mark.parametrize("guard", GUARDS)
@@ -372,6 +377,9 @@ def test_without_a_guard_its_fault_is_noticed(guard, scratch, monkeypatch):
     """A real one, of some seconds; that it is kept with the guard, `python -m benchmarks.faults` shows."""
     sessions.whole(scratch, "mapped", *kills.QUICK)
     monkeypatch.setenv(WITHOUT, guard)
-    made = trial_of(guard, scratch)()
+    trial, words = SHOWS[guard]
+    made = trial(scratch)()
     assert isinstance(made, Trial)
-    assert made.problem
+    assert words in made.problem
+    assert "was not reached" not in made.problem
+    assert "hangs" not in made.problem

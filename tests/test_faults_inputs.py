@@ -160,7 +160,8 @@ def test_damaged_files_are_drawn_alike_every_time_and_counted(tmp_path, monkeypa
 
 
 def test_ten_thousand_files_are_damaged():
-    assert sum(long for _, _, long in inputs.KINDS.values()) >= 10_000
+    of_images = [long for fault, (_, _, long) in inputs.KINDS.items() if not fault.startswith("weights")]
+    assert sum(of_images) * 29 / 30 >= 10_000  # one of thirty is left as it was
 
 
 def die():

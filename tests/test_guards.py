@@ -11,7 +11,7 @@ RUNS_DATA = {"eval", "exec", "compile", "__import__"}  # builtins, and no method
 UNPICKLE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml"}
 WRITES = {
     *("write_text", "write_bytes", "mkstemp", "NamedTemporaryFile", "copyfile", "copy2", "copytree", "move"),
-    *("link", "symlink_to", "symlink", "pwrite", "truncate"),
+    *("link", "symlink_to", "symlink", "pwrite", "truncate", "extract", "extractall", "unpack_archive", "TarFile"),
 }
 # Room -> what it may do beside `writers`, through which all else goes.
 MAY_WRITE = {

@@ -55,16 +55,17 @@ import json, sys
 import numpy as np
 from fmnist_jax import hosts
 hosts.BEAT = 0.2
+{before}
 together = hosts.join(hosts.parse(sys.argv[1]))
 {body}
 together.close(0)
 """
 
 
-def talk(body, count=2, *flags):
+def talk(body, count=2, *flags, before=""):
     """What each of so many processes prints, and its exit status."""
     port = faults._free_port()
-    code = TALK.format(body=textwrap.dedent(body))
+    code = TALK.format(before=before, body=textwrap.dedent(body))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": subject.ROOT}
     started = [
         subprocess.Popen([sys.executable, "-c", code, f"{i}/{count}@localhost:{port}", *flags], **pipes)
@@ -194,6 +195,25 @@ def test_one_that_lives_and_does_not_come_is_named():
     assert status == hosts.STATUS
     assert "host 1 of 2 (process" in said
     assert "has not come to where the others are for 2 s, and is gone" in said
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_one_that_dies_is_named_and_without_the_watch_it_is_waited_for(watched):
+    body = """
+    import os, threading, time
+    if together.index:
+        os.kill(os.getpid(), 9)
+    threading.Timer(8, lambda: (print("waits", flush=True), os._exit(3))).start()
+    together.gather(1)
+    """
+    before = "hosts.GONE = 2.0" if watched else "hosts.Hosts._watch = lambda self: None"
+    (status, said, error), _ = talk(body, before=before)
+    if watched:
+        assert status == hosts.STATUS
+        assert "host 1 of 2 (process" in error
+        assert "is gone; the same command" in error
+    else:
+        assert (status, said) == (3, "waits\n"), error
 
 
 def test_one_that_fails_by_itself_says_why_to_the_one_that_leads():

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from fmnist_jax import arms, carry, config, groups, leases, merge, places, reading, study, sweep, workdir
 from fmnist_jax.errors import UserError
+from fmnist_jax.report import __main__ as report
 from fmnist_jax.share import ALONE, Share, parse
 
 ROOT = Path(__file__).parent.parent
@@ -107,7 +108,8 @@ def test_shards_in_workdirs_of_their_own_are_joined_to_the_study(alone, tmp_path
     for i in range(3):
         shown = go(asked(), tmp_path / str(i), Share(shard=(i, 3)))
         assert "of 4 runs are trained; tables and page are of those" in shown
-    merge.into(tmp_path / "all", [tmp_path / str(i) for i in range(3)])
+    shards = ",".join(str(tmp_path / str(i)) for i in range(3))
+    assert report.main([f"--workdir={shards}", f"--out={tmp_path / 'all'}"]) == 0
     pd.testing.assert_frame_equal(numbers(tmp_path / "all"), alone)
     assert "runs are trained" not in go(asked(), tmp_path / "all")  # all is there, and tested
     pd.testing.assert_frame_equal(numbers(tmp_path / "all"), alone)

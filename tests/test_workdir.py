@@ -19,16 +19,25 @@ def test_what_of_the_environment_has_changed_is_said_and_what_was_is_kept(tmp_pa
     changed = first | {"packages": packages, "git": "another", "command": ["another"], "machine": "a Cray"}
     monkeypatch.setattr(workdir, "environment", lambda: changed)
     said = workdir.keep_environment(tmp_path)
-    assert said == [f"machine was {first['machine']}, is a Cray", f"jax was {first['packages']['jax']}, is 0.0.1"]
+    assert said == [
+        f"machine was {first['machine']}, is a Cray",
+        f"git was {first['git']}, is another",
+        f"jax was {first['packages']['jax']}, is 0.0.1",
+    ]
     found = json.loads((tmp_path / "environment.json").read_text())
     assert found.pop("earlier") == [first]
     assert found == changed
     monkeypatch.setattr(workdir, "environment", lambda: first)
-    assert len(workdir.keep_environment(tmp_path)) == 2
+    assert len(workdir.keep_environment(tmp_path)) == 3
     assert [one["machine"] for one in json.loads((tmp_path / "environment.json").read_text())["earlier"]] == [
         first["machine"],
         "a Cray",
     ]
+
+
+def test_what_moves_last_bits_and_is_free_to_change_is_said(tmp_path):
+    assert workdir.keep_environment(tmp_path, {"population.devices": 2}) == []
+    assert workdir.keep_environment(tmp_path, {"population.devices": 1}) == ["population.devices was 2, is 1"]
 
 
 def test_a_turn_is_waited_for_and_may_be_taken_within_itself(tmp_path):

@@ -64,8 +64,9 @@ def main(argv=None) -> int:
     found = record.opening("faults") | {"full": args.full, "rows": []}
     if args.resume and out and out.exists():
         kept = json.loads(out.read_text())
-        if (kept["full"], kept["hardware"]) != (args.full, found["hardware"]):
-            flags.error(f"--resume: {out} is of another machine, or of less than --full; without it, all is made again")
+        if any(kept[key] != found[key] for key in ("full", "hardware", "versions")):
+            words = f"--resume: {out} is of another machine, of other versions, or of less than --full"
+            flags.error(f"{words}; leave the flag out, and all is made again")
         again = {one["room"] for one in kept["rows"] if one["broken"]}
         found["rows"] = [one for one in kept["rows"] if one["room"] not in again]
     done = {one["room"] for one in found["rows"]}
@@ -78,7 +79,7 @@ def main(argv=None) -> int:
             directory = Path(scratch) / name
             directory.mkdir()
             for row in module.measure(args.full, directory):
-                found["rows"].append({"room": name, **dataclasses.asdict(row)})
+                found["rows"].append({"room": name, "revision": found["revision"], **dataclasses.asdict(row)})
                 show(row, console)
             if out:
                 found["rows"].sort(key=lambda one: ROWS.index(one["room"]))

@@ -27,6 +27,8 @@ def drawn(strategy: st.SearchStrategy, count: int) -> list:
         found.append(value)
 
     take()
+    if len(found) < count:
+        raise RuntimeError(f"{len(found)} cases were drawn, not {count}")
     return found[:count]
 
 

@@ -97,7 +97,9 @@ def made(found: Mapping, why: Mapping[str, str]) -> str:
     parts.append(_section(FIGURES, why, tables.markdown(facts(rows))))
     parts += [_section(heading, why) for heading in AFTER]
     day = found["date"][:16].replace("T", " ")
-    parts.append(f"## Where the figures are from\n\n`{found['command']}`, {day} UTC.")
+    revisions = dict.fromkeys(row["revision"][:8] for row in rows if "revision" in row)
+    of = f", at {', '.join(revisions)}" if revisions else ""
+    parts.append(f"## Where the figures are from\n\n`{found['command']}`, {day} UTC{of}.")
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 

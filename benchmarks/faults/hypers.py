@@ -64,13 +64,32 @@ def measure(full: bool, scratch: Path) -> list[Row]:
     """A row a mode, and one of configs."""
     rows = []
     for mode in ("map", "vmap"):
-        trials = poisoned(mode, scratch / mode, full)
+        trials = _read_all(list(poisoned(mode, scratch / mode, full)), full)
         fault = f"NaN, Inf, 1e30 in a hyper-parameter of a run, {mode}ped"
         promise = "that run diverges, or goes on in numbers; the others keep every bit"
         rows.append(row.of(fault, promise, trials, kind=lambda trial: trial.name.rpartition(": ")[2]))
     promise = "refused before anything is written, naming the key"
     refused = row.of("NaN, Inf, 1e39 in a number of a config", promise, refusals(), kind=lambda t: t.name.split()[0])
     return [*rows, refused]
+
+
+def _read_all(trials: list[Callable[[], Trial]], full: bool) -> Iterator[Callable[[], Trial]]:
+    """The trials, and in full one more: that no hyper-parameter had no effect wherever it was tried."""
+    effects: dict[str, set[bool]] = {}
+
+    def made(work: Callable[[], Trial]) -> Trial:
+        trial = work()
+        leaf = trial.name.partition(" in ")[2].partition(" of run ")[0]
+        effects.setdefault(leaf, set()).add(trial.name.endswith("no effect"))
+        return trial
+
+    def unread() -> Trial:
+        found = sorted(leaf for leaf, silent in effects.items() if silent == {True})
+        return Trial("every one is read: done", f"no program reads {', '.join(found)}" if found else "")
+
+    yield from (functools.partial(made, work) for work in trials)
+    if full:
+        yield unread
 
 
 class Group:

@@ -23,12 +23,12 @@ PROMISE = "a right result, or refused in one line that names the file; no traceb
 # not have been inflated before (the bombs hold 268 MB).
 MOST_MEGABYTES = {readers.LOADED: 1200, readers.REFUSED: 128}
 MOST_SECONDS = 20
-# Fault -> what reads such files, and how many there are, in short and in full; of the latter 10,000.
+# Fault -> what reads such files, and how many there are, in short and in full: of images 10,000, and of weights more.
 KINDS: dict[str, tuple[type[readers.Reader], int, int]] = {
     "IDX files damaged": (readers.IdxFile, 150, 2500),
     "four IDX files: damaged, swapped, other labels": (readers.IdxSet, 60, 1000),
     "Fashion-MNIST's files, known by their hashes, damaged or swapped": (readers.KnownSet, 40, 500),
-    "image files damaged": (readers.ImageFile, 250, 3800),
+    "image files damaged": (readers.ImageFile, 250, 5400),
     "folders of images with a damaged one": (readers.Folder, 25, 700),
     "the cache of decoded images damaged": (readers.Cached, 20, 300),
     "weights damaged, .safetensors": (weight_readers.Safetensors, 60, 700),

@@ -28,7 +28,7 @@ LEASE, BEAT = 0.3, 0.05  # seconds
 
 def measure(full: bool, scratch: Path) -> list[Row]:
     """Of the lock of a workdir, then of the claims of groups."""
-    rounds = 100 if full else 30
+    rounds = 300 if full else 30  # a hundred of each kind of what is there before
     one_works = "one works, the other is refused with the number and the host of the one that does"
     never_blocks = "a lock that a killed process left, or whose number is another's now, blocks nobody"
     commands = [

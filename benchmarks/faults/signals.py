@@ -55,7 +55,8 @@ def measure(full: bool, scratch: Path) -> list[Row]:
         ):
             figures, name = Figures(), f"{signum.name}{' twice' * (times - 1)}"
             how = "-".join([action] * times)
-            trials = [_at(*place, how, signum, figures, scratch) for place in (PLACES if full else SHORT[name])]
+            places_ = enumerate(PLACES if full else SHORT[name])
+            trials = [_at(*place, ("mapped", "vmapped")[i % 2], how, signum, figures, scratch) for i, place in places_]
             outside = range(OUTSIDE if full else times == 1)
             trials += [_outside(i, times, signum, figures, scratch) for i in outside]
             rows.append(row.of(name, promise, trials, kind, figures.facts, at_once=2))
@@ -66,9 +67,9 @@ def measure(full: bool, scratch: Path) -> list[Row]:
     return rows
 
 
-def _at(point: str, nth: int, how: str, signum: int, figures: Figures, scratch: Path):
-    work = lambda own: stopped_at(own, scratch, point, nth, how, signum, figures)  # noqa: E731
-    return trial(f"{point}, the {nth}th time", work, scratch)
+def _at(point: str, nth: int, part: str, how: str, signum: int, figures: Figures, scratch: Path):
+    work = lambda own: stopped_at(own, scratch, point, nth, part, how, signum, figures)  # noqa: E731
+    return trial(f"{point}, the {nth}th time, {part}", work, scratch)
 
 
 def _outside(i: int, times: int, signum: int, figures: Figures, scratch: Path):
@@ -76,16 +77,18 @@ def _outside(i: int, times: int, signum: int, figures: Figures, scratch: Path):
     return trial(f"from outside, {i}", work, scratch)
 
 
-def stopped_at(own: Path, scratch: Path, point: str, nth: int, how: str, signum: int, figures: Figures) -> str:
+def stopped_at(
+    own: Path, scratch: Path, point: str, nth: int, part: str, how: str, signum: int, figures: Figures
+) -> str:
     """The problem of a study that gets a signal at a point."""
     env = {"XDG_CACHE_HOME": str(own / "cache")} if point == "compile" else {}
-    session = Session(own / "w", "mapped", *QUICK, at=(point, nth, how), env=env)
+    session = Session(own / "w", part, *QUICK, at=(point, nth, how), env=env)
     ended = session.end()
     if not ended.reached:
         return f"{point} was not reached: {ended.words}"
     if "-" not in how and "stopped at step" not in ended.error:  # all of these are within training
         return f"it did not say at which step: {ended.words}"
-    return judged(ended, own / "w", scratch, signum, how.count("-") + 1, figures)
+    return judged(ended, own / "w", scratch, signum, how.count("-") + 1, figures, part)
 
 
 def stopped_from_outside(own: Path, scratch: Path, seed: int, times: int, signum: int, figures: Figures) -> str:
@@ -102,7 +105,9 @@ def stopped_from_outside(own: Path, scratch: Path, seed: int, times: int, signum
     return judged(session.end(), own / "w", scratch, signum, times, figures)
 
 
-def judged(ended: Ended, workdir: Path, scratch: Path, signum: int, times: int, figures: Figures) -> str:
+def judged(
+    ended: Ended, workdir: Path, scratch: Path, signum: int, times: int, figures: Figures, part: str = "mapped"
+) -> str:
     """The problem with how it ended, with what it left, or with what comes of that."""
     said = [line for line in ended.error.splitlines() if line]
     figures.seconds.append(ended.seconds)
@@ -117,7 +122,7 @@ def judged(ended: Ended, workdir: Path, scratch: Path, signum: int, times: int, 
         return f"{figures.lost[-1]} segments are lost"
     if saved and saved[1] and newest(workdir) != int(saved[1].replace(",", "")):
         return f"{said[0]!r}, but the newest checkpoint is of step {newest(workdir)}"
-    return resumed(workdir, whole(scratch, "mapped", *QUICK), "mapped", *QUICK)
+    return resumed(workdir, whole(scratch, part, *QUICK), part, *QUICK)
 
 
 def deafened(own: Path, scratch: Path, figures: Figures) -> str:

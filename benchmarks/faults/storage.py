@@ -22,13 +22,13 @@ ROOMY = 64 * 1024  # KiB
 FULL, TOO_LARGE, READ_ONLY = "no space left on device", "file too large", "read-only file system"
 # Where the disk is full from: point, which time, part of config.py. `+`: there is a checkpoint by then.
 FULL_AT = (
-    *(("rows written", 2, "mapped"), ("save", 3, "mapped"), ("before manifest", 3, "mapped")),
+    *(("rows written", 2, "mapped"), ("save", 3, "vmapped"), ("before manifest", 3, "mapped")),
     *(("before done.json", 1, "mapped"), ("before test.json", 1, "mapped"), ("before results.csv", 1, "mapped")),
     ("before report.html", 1, "page"),
     # --full from here on
     *(("before config.json", 1, "mapped"), ("before group.json", 1, "mapped"), ("step", 1, "mapped")),
-    *(("step", 30, "mapped"), ("evaluation", 4, "mapped"), ("within checkpoint", 3, "mapped")),
-    *(("after checkpoint", 2, "mapped"), ("prune", 2, "mapped"), ("before predictions.npz", 1, "mapped")),
+    *(("step", 30, "vmapped"), ("evaluation", 4, "mapped"), ("within checkpoint", 3, "vmapped")),
+    *(("after checkpoint", 2, "mapped"), ("prune", 2, "vmapped"), ("before predictions.npz", 1, "mapped")),
     *(
         ("before outcomes.json", 1, "mapped"),
         ("before summary.json", 1, "mapped"),

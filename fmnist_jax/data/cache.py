@@ -19,6 +19,7 @@ import numpy as np
 
 from fmnist_jax.data.dataset import Dataset
 from fmnist_jax.errors import RunError
+from fmnist_jax.writers import sync_names
 
 LAYOUT = 2  # part of every key: raise it when what is stored, or how it is decoded, changes
 _BUILDING = ".building-"
@@ -79,6 +80,7 @@ def decoded(key: str, name: str, build: Callable[[], tuple[Part, Part, tuple[str
                 file.write(json.dumps({"about": about, "sha256": _digests(whole, about)}).encode())
             try:
                 os.replace(whole, final)
+                sync_names(final.parent)
             except OSError:
                 if not final.is_dir():  # else another process was first, with the same content
                     raise
