@@ -85,6 +85,24 @@ def test_in_a_compiled_program_and_of_such_a_kill_nothing_is_left(tmp_path, put)
     assert (seen, cache.get("key")) == ([None], b"program")
 
 
+@pytest.mark.parametrize("guarded", [True, False])
+def test_without_the_guard_half_a_program_is_there_for_ever(tmp_path, put, guarded):
+    """Of a kill in the middle of writing it, in whatever way it is written."""
+    cache, write = lru_cache.LRUCache(str(tmp_path), max_size=-1), Path.write_bytes
+
+    def half(path, content):
+        write(path, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    if guarded:
+        put(lru_cache.LRUCache, "put", program_cache._put)
+        put(os, "replace", lambda *args: half(tmp_path / ".temporary", b"program"))
+    put(type(cache.path), "write_bytes", half)
+    with pytest.raises(KeyboardInterrupt):
+        cache.put("key", b"program")
+    assert cache.get("key") == (None if guarded else b"pro")
+
+
 def test_a_program_that_cannot_be_kept_stops_nothing(tmp_path, put):
     def full(path, content):
         raise OSError(28, "no space")
@@ -364,7 +382,6 @@ SHOWS = {
         lambda scratch: signals._at("step", 9, "mapped", "term", signal.SIGTERM, signals.Figures(), scratch),
         "it did not say at which step",
     ),
-    "compiled programs are written whole": (lambda scratch: kills._at("within program", scratch), "the next session"),
     "one process at a time": (
         lambda scratch: sessions.trial("two", lambda own: processes.two_commands(own, scratch), scratch),
         "exit status",

@@ -22,11 +22,11 @@ FLAGS = ("--config.seeds=5", "--config.population.devices=2")  # not a multiple 
 class Pair:
     """Two hosts of one study."""
 
-    def __init__(self, workdir: Path):
+    def __init__(self, workdir: Path, *more: str):
         port = _free_port()
         self.processes = []
         for index in range(2):
-            flags = (*FLAGS, f"--distributed={index}/2@localhost:{port}")
+            flags = (*FLAGS, *more, f"--distributed={index}/2@localhost:{port}")
             with (workdir.parent / f"{workdir.name}.{index}.txt").open("wb") as said:
                 command = subject.command(workdir, "mapped", *flags)
                 one = subprocess.Popen(command, cwd=subject.ROOT, stdout=subprocess.DEVNULL, stderr=said)
@@ -107,8 +107,8 @@ def _stopped(workdir: Path, phase: str, victim: int, alone: bool, whole: Mapping
     return row.Trial(name, subject.differing(subject.outcome(workdir), whole))
 
 
-def _undisturbed(workdir: Path, whole: Mapping[str, bytes]) -> row.Trial:
-    name, pair = "undisturbed", Pair(workdir)
+def _undisturbed(workdir: Path, whole: Mapping[str, bytes], *more: str) -> row.Trial:
+    name, pair = "undisturbed", Pair(workdir, *more)
     try:
         statuses = pair.wait()
     finally:
