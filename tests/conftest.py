@@ -22,10 +22,9 @@ LONGEST = (
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
 # whatever compares the bits of two of them, have them as a user has; so have the faults (python -m benchmarks.faults).
 COMPILED_QUICKLY = (
-    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults.py"),
-    *("test_faults_more.py", "test_hosts.py", "test_main.py", "test_models.py", "test_paper.py", "test_plan.py"),
-    *("test_pooling.py", "test_profiling.py", "test_references.py", "test_remote.py", "test_share.py"),
-    *("test_studies.py", "test_study.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
+    *("test_activities.py", "test_benchmarks.py", "test_benchmarks_more.py", "test_engine.py", "test_faults_more.py"),
+    *("test_models.py", "test_paper.py", "test_plan.py", "test_pooling.py", "test_profiling.py", "test_references.py"),
+    *("test_share.py", "test_studies.py", "test_study.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
 )
 QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # the same in the environment of another process
 

@@ -94,8 +94,8 @@ def test_without_the_guard_half_a_program_is_there_for_ever(tmp_path, put, guard
         write(path, content[: len(content) // 2])
         raise KeyboardInterrupt
 
+    put(lru_cache.LRUCache, "put", program_cache._put if guarded else program_cache._put_in_place)
     if guarded:
-        put(lru_cache.LRUCache, "put", program_cache._put)
         put(os, "replace", lambda *args: half(tmp_path / ".temporary", b"program"))
     put(type(cache.path), "write_bytes", half)
     with pytest.raises(KeyboardInterrupt):

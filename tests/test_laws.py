@@ -312,7 +312,7 @@ MAY_IMPORT = {
     "terminal": {"stats"},
     "writers": {"errors"},
     "leases": {"errors"},
-    "hosts": {"errors"},
+    "hosts": {"errors", "signals"},
     "bucket": {"errors", "leases"},
     "store": {"leases", "remote", "workdir"},
     "remote": {"bucket", "data", "errors", "leases", "store"},
@@ -324,7 +324,7 @@ MAY_IMPORT = {
     "workdir": {"config", "errors", "leases", "writers"},
     "programs": {"config", "data", "experiment", "forms", "memory", "population", "sharding", "streaming"},
     "testing": {
-        *("activities", "checkpoint", "config", "data", "hosts", "metrics"),
+        *("activities", "checkpoint", "config", "data", "errors", "hosts", "metrics"),
         *("population", "programs", "train", "writers"),
     },
     "places": {"arms", "errors", "groups", "programs", "train", "writers"},

@@ -26,6 +26,7 @@ from fmnist_jax.share import Share
 from fmnist_jax.signals import Interrupted
 
 ROOT = Path(__file__).parent.parent
+SHORT = ("--config.seeds=2", "--config.train.duration=30 epochs")
 MINE = SimpleNamespace(check=lambda: None)  # a claim that nobody takes over
 
 
@@ -337,11 +338,11 @@ def brought(place, directory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    return subject.undisturbed(tmp_path_factory.mktemp("whole") / "w", "mapped", "--config.seeds=2")[0]
+    return subject.undisturbed(tmp_path_factory.mktemp("whole") / "w", "mapped", *SHORT)[0]
 
 
 def test_a_study_in_a_bucket_killed_goes_on_elsewhere_with_the_same_bits(place, whole, tmp_path):
-    first = session(place, tmp_path / "one", "--config.seeds=2")
+    first = session(place, tmp_path / "one", *SHORT)
     there, deadline = bucket.Bucket(place), time.monotonic() + 120
     while not any(name.endswith(".manifest.json") for name in there.marks()):
         assert first.poll() is None
@@ -349,7 +350,7 @@ def test_a_study_in_a_bucket_killed_goes_on_elsewhere_with_the_same_bits(place, 
         time.sleep(0.2)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    ended(session(place, tmp_path / "two", "--config.seeds=2"))
+    ended(session(place, tmp_path / "two", *SHORT))
     found = brought(place, tmp_path / "found")
     assert subject.differing(subject.outcome(found), whole) == ""
     assert len(list(found.glob("groups/0/sessions/*.json"))) == 2
