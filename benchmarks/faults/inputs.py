@@ -90,6 +90,8 @@ def by_hand(fault: str, place: Path) -> tuple[list[Trial], dict]:
 
 
 def _made(cases: Sequence[tuple[str, Callable[[], tuple[str, str]]]], place: Path) -> tuple[list[Trial], dict]:
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401 -- what reads a .pth takes 200 MB, which is none of a file's
     counts, slowest, most, trials = {readers.LOADED: 0, readers.REFUSED: 0}, 0.0, 0.0, []
     with _quietly(place / "said.txt"):
         for name, case in cases:
