@@ -8,65 +8,32 @@ RIVAL`, for all its batch sizes. Where there is none, and where one is there who
     python -m benchmarks.document --check    # says whether it is what would be written
 """
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import chapters, goals, record, tables
+from benchmarks import chapters, goals, prose, record, tables
+from benchmarks.prose import ROOT, Refused
 from benchmarks.tables import verdict
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT, WHY = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.why.md"
+DOCUMENT = ROOT / "docs" / "performance.md"
 FILES = ("throughput", "scaling", "memory", "startup", "overhead", "gpu", "ideas", "crossover", "scale")
-
-
-class Refused(Exception):
-    """The document cannot be made of what is there; the message says why, in a line."""
 
 
 def main(argv=None) -> int:
     """Writes or checks the document; returns the exit status."""
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.document", allow_abbrev=False)
-    flags.add_argument("--results", type=Path, default=record.RESULTS, help="where the JSON files are")
-    flags.add_argument("--why", type=Path, default=WHY, help="the prose")
-    flags.add_argument("--out", type=Path, default=DOCUMENT)
-    flags.add_argument("--check", action="store_true", help="write nothing; fail where it is not what would be written")
+    flags = prose.flags("document", record.RESULTS, DOCUMENT)
     flags.add_argument("--smoke", action="store_true", help="of a smoke run, whose missed goals nobody explains")
-    args = flags.parse_args(argv)
-    try:
-        text = made(read(args.results), sections(args.why.read_text()), args.results, args.out.parent, not args.smoke)
-        if args.check and (not args.out.exists() or args.out.read_text() != text):
-            raise Refused(f"{args.out}: is not what the results make; python -m benchmarks.document writes it")
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if not args.check:
-        args.out.write_text(text)
-        print(f"written to {args.out}")
-    return 0
+    make = lambda args, why: made(read(args.results), why, args.results, args.out.parent, not args.smoke)  # noqa: E731
+    return prose.write(flags, argv, make)
 
 
 def read(results: Path) -> dict[str, dict]:
     """The results that are there, by name."""
     paths = {name: results / f"{name}.json" for name in FILES}
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
-
-
-def sections(prose: str) -> dict[str, str]:
-    """Heading -> text, of the `## ` sections; what stands before the first has the heading ""."""
-    found, heading = {"": []}, ""
-    for line in prose.splitlines():
-        if line.startswith("## "):
-            heading = line[3:].strip()
-            if heading in found:
-                raise Refused(f"the prose has two sections {heading!r}")
-            found[heading] = []
-        else:
-            found[heading].append(line)
-    return {heading: "\n".join(lines).strip() for heading, lines in found.items()}
 
 
 def made(found: Mapping, why: Mapping[str, str], results: Path, beside: Path, explained: bool = True) -> str:

@@ -7,18 +7,16 @@ Every figure comes from a results file, every sentence from the .why.md, which i
     python -m benchmarks.scaling_document --check    # says whether it is what would be written
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import record, scaling_chapters, tables
-from benchmarks.document import Refused, sections
+from benchmarks import prose, record, scaling_chapters, tables
 from benchmarks.fleet import chapters as fleet_chapters
+from benchmarks.prose import ROOT, Refused
 
-ROOT = Path(__file__).parent.parent
-DOCUMENT, WHY = ROOT / "docs" / "scaling.md", ROOT / "docs" / "scaling.why.md"
+DOCUMENT = ROOT / "docs" / "scaling.md"
 PICTURE = "scaling.png"
 COMMANDS = {"costs": "python -m benchmarks.costs", "fleet": "python -m benchmarks.fleet"}
 # Heading, which is also that of its prose -> (results file, what makes its tables); None: prose alone.
@@ -40,23 +38,8 @@ DRAWN = "time and waste"  # the section that shows the figure
 
 def main(argv=None) -> int:
     """Writes or checks the document; returns the exit status."""
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.scaling_document", allow_abbrev=False)
-    flags.add_argument("--results", type=Path, default=record.RESULTS, help="where the JSON files are")
-    flags.add_argument("--why", type=Path, default=WHY, help="the prose")
-    flags.add_argument("--out", type=Path, default=DOCUMENT)
-    flags.add_argument("--check", action="store_true", help="write nothing; fail where it is not what would be written")
-    args = flags.parse_args(argv)
-    try:
-        text = made(read(args.results), sections(args.why.read_text()), args.out.parent)
-        if args.check and (not args.out.exists() or args.out.read_text() != text):
-            raise Refused(f"{args.out}: is not what the results make; python -m benchmarks.scaling_document writes it")
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if not args.check:
-        args.out.write_text(text)
-        print(f"written to {args.out}")
-    return 0
+    flags = prose.flags("scaling_document", record.RESULTS, DOCUMENT)
+    return prose.write(flags, argv, lambda args, why: made(read(args.results), why, args.out.parent))
 
 
 def read(results: Path) -> dict[str, dict]:
@@ -76,7 +59,7 @@ def made(found: Mapping, why: Mapping[str, str], beside: Path) -> str:
 
     Args:
       found: the results, as `read` returns them.
-      why: the prose, as `document.sections` returns it.
+      why: the prose, as `prose.sections` returns it.
       beside: the folder of the document, where its figure is.
 
     Raises:

@@ -4,7 +4,8 @@ Source: the fast-training literature of CIFAR-10: Page 2018, "How to train your 
     in 3.29 Seconds on a Single GPU" (airbench: whitening, with both signs; a rate for biases; pooling before norm).
     Parts: five and ablation; by name alone thirty, and search, which compares recipes.
 Command: python -m fmnist_jax.main --config=configs/speedrun.py   (speedrun.py:thirty, speedrun.py:search,quick ...)
-Cost: five 48 min on two cores of a Xeon (AVX-512, 2.6 GHz), ablation 21 min; not run yet: search (30 min), thirty (5 h).
+Cost: five 48 min on two cores of a Xeon (AVX-512, 2.6 GHz), ablation 21 min; not run yet: search (30 min),
+    thirty (5 h).
 Expect: five: 288 s a run; test accuracy 93.51%, sd 0.11, n 10 (95% interval 93.43 to 93.58), where the goal is a mean
     of 93.5% in 300 s; benchmarks/results/speedrun_five.csv has the runs. thirty: a goal of 94.8%, not run.
     ablation, a tenth of five's epochs, n 5 (speedrun_ablation.csv): validation accuracy 90.7%; without a decaying rate

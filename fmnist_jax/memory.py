@@ -16,8 +16,7 @@ from fmnist_jax import experiment, models, train
 # A state that is read, the one that is written, the host's copy while a checkpoint of it is saved, and Orbax's own on
 # the way to the disk. Measured with benchmarks/memory.py: what a study of 64 runs holds more than one of a single run.
 STATES = 6
-SAVED = 1  # of these, a checkpoint's, on its way while the next steps are made: the host's copy
-SAVING = 30 * 10**6  # bytes of Orbax and TensorStore, however large a checkpoint is
+SAVING = 30 * 10**6  # bytes of Orbax and TensorStore while a checkpoint is on its way, beside the state that it is of
 # Of every activation: the value, its gradient, and one of the two in another layout.
 ACTIVATIONS = 3
 # Of the training images: which they are, on the device and while they go there, in what order, and the validation's.
@@ -30,11 +29,6 @@ SHARE = 0.6  # of the machine's memory; the rest is the libraries', the data's a
 def of_run(static: experiment.Static, hyper: experiment.Hyper) -> int:
     """Bytes of one run's states (weights, optimizer, kept weights) and of the indices of its images."""
     return STATES * of_state(static, hyper) + INDICES * 4 * static.steps_per_epoch * static.batch_size
-
-
-def of_save(static: experiment.Static, hyper: experiment.Hyper) -> int:
-    """Bytes that saving a checkpoint adds, a run."""
-    return SAVED * of_state(static, hyper)
 
 
 def of_state(static: experiment.Static, hyper: experiment.Hyper) -> int:

@@ -164,7 +164,7 @@ def estimate(group: programs.Group, workshop: groups.Workshop, checked: config.E
     seconds += scale * ((static.total_steps - done) * step + images * look)
     one = _first(group.hyper)
     peak += (len(group.runs) - width) * memory.of_run(static, one)
-    peak += len(group.runs) * memory.of_save(static, one) + memory.SAVING
+    peak += len(group.runs) * memory.of_state(static, one) + memory.SAVING
     return Estimate(
         arms=len({run.arm for run in group.runs}),
         runs=len(group.runs),

@@ -1,5 +1,7 @@
 """Small experiments for tests: a few drawn images, a tiny network."""
 
+import json
+
 import jax
 import numpy as np
 
@@ -93,3 +95,18 @@ def same_bits(a, b) -> bool:
     return len(leaves_a) == len(leaves_b) and all(
         np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in zip(leaves_a, leaves_b, strict=True)
     )
+
+
+def document_of(main, directory, asked="results"):
+    """What makes a document of docs/ of results (name -> JSON) and prose, by its command; where that is `.document`."""
+
+    def make(results, prose, *flags):
+        (directory / "results").mkdir(exist_ok=True)
+        for name, found in results.items():
+            (directory / "results" / f"{name}.json").write_text(json.dumps(found))
+        (directory / "why.md").write_text(prose)
+        places = [f"--results={directory / asked}", f"--why={directory / 'why.md'}", f"--out={make.document}"]
+        return main([*places, *flags])
+
+    make.document = directory / "made.md"
+    return make

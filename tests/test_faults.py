@@ -104,12 +104,17 @@ def test_without_the_guard_half_a_program_is_there_for_ever(tmp_path, put, guard
 
 
 def test_a_program_that_cannot_be_kept_stops_nothing(tmp_path, put):
+    asked = []
+
     def full(path, content):
+        asked.append(path.name)
         raise OSError(28, "no space")
 
     put(lru_cache.LRUCache, "put", program_cache._put)
     put(writers, "write_atomically", full)
-    lru_cache.LRUCache(str(tmp_path), max_size=-1).put("key", b"program")
+    cache = lru_cache.LRUCache(str(tmp_path), max_size=-1)
+    cache.put("key", b"program")
+    assert (asked, cache.get("key")) == (["key-cache"], None)
 
 
 def test_every_kill_is_of_a_point_that_there_is():

@@ -94,7 +94,10 @@ def test_a_link_whose_success_was_not_told_is_ones_own(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", link)
     claim = watch().take(tmp_path)
     claim.check()
+    assert leases.Files(tmp_path).numbers() == {claim.number}
     claim.close()
+    with pytest.raises(FileExistsError):  # another's is another's
+        leases.Claim(tmp_path, claim.number)
 
 
 DAMAGED = (b"", b"{", b"[]", b"\xff", b'{"held": 1}', b'{"process": {"space": 1, "id": "x"}}')

@@ -1,10 +1,9 @@
 """docs/performance.md is made of results and prose: figures from the first, missed goals explained in the second."""
 
-import json
-
 import pytest
+from helpers import document_of
 
-from benchmarks import chapters, document, record
+from benchmarks import chapters, document, prose, record
 
 HEAD = {
     "command": "python -m benchmarks.startup",
@@ -31,18 +30,7 @@ def startup(*ratios):
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with results, prose, and a place for the document; and what makes it."""
-    (tmp_path / "results").mkdir()
-
-    def make(results, prose, *flags):
-        for name, found in results.items():
-            (tmp_path / "results" / f"{name}.json").write_text(json.dumps(found))
-        (tmp_path / "why.md").write_text(prose)
-        places = [f"--results={tmp_path / 'results'}", f"--why={tmp_path / 'why.md'}", f"--out={tmp_path / 'made.md'}"]
-        return document.main([*places, *flags])
-
-    make.document = tmp_path / "made.md"
-    return make
+    return document_of(document.main, tmp_path)
 
 
 def test_a_goal_becomes_a_row_with_median_range_and_n(place):
@@ -96,7 +84,7 @@ def test_one_paragraph_serves_all_batch_sizes_while_one_is_missed():
     row = record.goal("cnn", "PyTorch", 1.5, record.summary([1.2]))
     rows = [{**row, "batch": 32}, {**row, "batch": 128, "reached": record.summary([1.6])}]
     document.check(rows, {"missed: cnn, PyTorch": "Because."})
-    with pytest.raises(document.Refused, match="is reached"):
+    with pytest.raises(prose.Refused, match="is reached"):
         document.check(rows[1:], {"missed: cnn, PyTorch": "Because."})
 
 
@@ -122,7 +110,7 @@ def test_check_tells_whether_the_document_is_what_the_results_make(place, capsys
 
 
 def test_the_prose_that_is_kept_has_a_place_for_every_section():
-    headings = document.sections(document.WHY.read_text())
+    headings = prose.sections(document.DOCUMENT.with_suffix(".why.md").read_text())
     assert {h for h in headings if h and not h.startswith("missed: ")} <= set(chapters.SECTIONS)
 
 

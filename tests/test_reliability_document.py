@@ -5,7 +5,9 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from helpers import document_of
 
+from benchmarks import prose
 from benchmarks.faults import __main__ as faults
 from benchmarks.faults import document, row
 
@@ -32,25 +34,12 @@ FOUND = {
 
 @pytest.fixture
 def place(tmp_path):
-    """Makes the document of results and prose; its exit status."""
-
-    def make(found, prose, *flags):
-        if found is not None:
-            (tmp_path / "faults.json").write_text(json.dumps(found))
-        (tmp_path / "why.md").write_text(prose)
-        places = [
-            f"--results={tmp_path / 'faults.json'}",
-            f"--why={tmp_path / 'why.md'}",
-            f"--out={tmp_path / 'made.md'}",
-        ]
-        return document.main([*places, *flags])
-
-    make.document = tmp_path / "made.md"
-    return make
+    """What makes the document of these results, if there are any."""
+    return document_of(document.main, tmp_path, "results/faults.json")
 
 
 def test_a_row_becomes_a_line_with_its_kinds_and_figures(place):
-    assert place(FOUND, "Words.\n\n## checkpoints\n\nWhy.\n") == 0
+    assert place({"faults": FOUND}, "Words.\n\n## checkpoints\n\nWhy.\n") == 0
     text = place.document.read_text()
     assert text.startswith("# Reliability\n\nWords.\n")
     assert "| a file damaged | found | 3 of 3 | 61 |" in text
@@ -63,35 +52,35 @@ def test_a_row_becomes_a_line_with_its_kinds_and_figures(place):
 
 def test_what_was_broken_is_shown(place):
     broken = {**ROW, "kept": 2, "broken": {"cut at 7": "loaded other numbers"}}
-    assert place({**FOUND, "rows": [broken]}, "") == 0
+    assert place({"faults": {**FOUND, "rows": [broken]}}, "") == 0
     text = place.document.read_text()
     assert "| **2 of 3** |" in text
     assert "- a file damaged: cut at 7: loaded other numbers" in text
 
 
 def test_results_that_are_not_there_or_of_a_short_run_are_refused(place, capsys):
-    assert place(None, "") == 1
+    assert place({}, "") == 1
     assert "python -m benchmarks.faults --full writes it" in capsys.readouterr().err
-    assert place({**FOUND, "full": False}, "") == 1
+    assert place({"faults": {**FOUND, "full": False}}, "") == 1
     assert "of the short run" in capsys.readouterr().err
     assert not place.document.exists()
 
 
 def test_a_section_without_a_place_is_refused(place, capsys):
-    assert place(FOUND, "## weather\nRain.\n") == 1
+    assert place({"faults": FOUND}, "## weather\nRain.\n") == 1
     assert "## weather" in capsys.readouterr().err
 
 
 def test_check_tells_whether_the_document_is_what_the_results_make(place):
-    assert place(FOUND, "", "--check") == 1
-    assert place(FOUND, "") == 0
-    assert place(FOUND, "", "--check") == 0
-    assert place(FOUND, "More.", "--check") == 1
+    assert place({"faults": FOUND}, "", "--check") == 1
+    assert place({"faults": FOUND}, "") == 0
+    assert place({"faults": FOUND}, "", "--check") == 0
+    assert place({"faults": FOUND}, "More.", "--check") == 1
 
 
 def test_every_room_of_faults_has_a_heading_and_the_prose_a_place():
     assert set(document.ROOMS) == set(faults.ROWS)
-    assert set(document.sections(document.WHY.read_text())) - {""} <= set(document.HEADINGS)
+    assert set(prose.sections(document.DOCUMENT.with_suffix(".why.md").read_text())) - {""} <= set(document.HEADINGS)
 
 
 def test_the_document_that_is_kept_is_what_the_results_make():

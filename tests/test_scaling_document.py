@@ -1,8 +1,7 @@
 """docs/scaling.md is made of results and prose, and is what the results make."""
 
-import json
-
 import pytest
+from helpers import document_of
 
 from benchmarks import scaling_chapters, scaling_document
 from benchmarks.fleet import chapters as fleet_chapters
@@ -79,18 +78,7 @@ FLEET = {
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with results, prose, and a place for the document; and what makes it."""
-    (tmp_path / "results").mkdir()
-
-    def make(results, prose, *flags):
-        for name, found in results.items():
-            (tmp_path / "results" / f"{name}.json").write_text(json.dumps(found))
-        (tmp_path / "why.md").write_text(prose)
-        places = [f"--results={tmp_path / 'results'}", f"--why={tmp_path / 'why.md'}", f"--out={tmp_path / 'made.md'}"]
-        return scaling_document.main([*places, *flags])
-
-    make.document = tmp_path / "made.md"
-    return make
+    return document_of(scaling_document.main, tmp_path)
 
 
 def test_figures_and_prose_come_together(place):

@@ -7,18 +7,17 @@ Every figure comes from the results, every sentence from the .why.md, which is w
     python -m benchmarks.faults.document --check    # says whether it is what would be written
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import record, tables
-from benchmarks.document import ROOT, Refused, sections
+from benchmarks import prose, record, tables
 from benchmarks.faults.__main__ import ROWS
+from benchmarks.prose import ROOT, Refused
 
 RESULTS = record.RESULTS / "faults.json"
-DOCUMENT, WHY = ROOT / "docs" / "reliability.md", ROOT / "docs" / "reliability.why.md"
+DOCUMENT = ROOT / "docs" / "reliability.md"
 BEFORE = ("what is promised", "what is not promised")
 TABLE, FIGURES = "what was made to go wrong", "other figures"
 AFTER = ("what was not made, and why",)
@@ -42,23 +41,8 @@ HEADINGS = (*BEFORE, TABLE, *ROOMS.values(), FIGURES, *AFTER)
 
 def main(argv=None) -> int:
     """Writes or checks the document; returns the exit status."""
-    flags = argparse.ArgumentParser(prog="python -m benchmarks.faults.document", allow_abbrev=False)
-    flags.add_argument("--results", type=Path, default=RESULTS, help="the JSON of --full")
-    flags.add_argument("--why", type=Path, default=WHY, help="the prose")
-    flags.add_argument("--out", type=Path, default=DOCUMENT)
-    flags.add_argument("--check", action="store_true", help="write nothing; fail where it is not what would be written")
-    args = flags.parse_args(argv)
-    try:
-        text = made(read(args.results), sections(args.why.read_text()))
-        if args.check and (not args.out.exists() or args.out.read_text() != text):
-            raise Refused(f"{args.out}: is not what the results make; python -m benchmarks.faults.document writes it")
-    except Refused as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if not args.check:
-        args.out.write_text(text)
-        print(f"written to {args.out}")
-    return 0
+    flags = prose.flags("faults.document", RESULTS, DOCUMENT)
+    return prose.write(flags, argv, lambda args, why: made(read(args.results), why))
 
 
 def read(path: Path) -> dict:
