@@ -173,13 +173,13 @@ class Hosts:
         return self.tell(join(found) if self.leads else None)
 
     def same(self, facts: Mapping[str, Any]) -> None:
-        """Sees to it that facts, as JSON holds them, are the same on all hosts.
+        """Sees to it that facts, as JSON or `str` has them, are the same on all hosts.
 
         Raises:
           UserError: they are not; names a host and a fact, on all of them.
           Failed: another host could not do its share.
         """
-        facts = {name: json.dumps(value) for name, value in facts.items()}
+        facts = {name: json.dumps(value, default=str) for name, value in facts.items()}
         found = self.gather(facts)
         if problem := self.tell(self._unlike(found) if self.leads else None):
             raise UserError(problem)

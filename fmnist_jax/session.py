@@ -273,6 +273,7 @@ class _Session:
             if running[i]
         ]
         self.still_ours()
+        self.checkpoints.wait()  # so that whatever ends this process costs no more than lies between two checkpoints
         if everyones_rows := self.hosts.gather(rows):
             rows = [row for of_one in everyones_rows for row in of_one]
             self.rows.write(rows)

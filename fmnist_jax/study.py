@@ -2,15 +2,10 @@
 
 import contextlib
 import functools
-import hashlib
-import json
 import time
-import traceback
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from rich.console import Console
 
@@ -38,15 +33,16 @@ from fmnist_jax import (
     writers,
 )
 from fmnist_jax.arms import Arm
-from fmnist_jax.data import Dataset, load
-from fmnist_jax.errors import RunError, StorageError, UserError
+from fmnist_jax.attempt import Attempt
+from fmnist_jax.data import load
+from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.groups import Workshop
 from fmnist_jax.hosts import Hosts
 from fmnist_jax.places import Place
-from fmnist_jax.programs import Group
 from fmnist_jax.share import ALONE, Share
 from fmnist_jax.signals import listen
 from fmnist_jax.store import Disk
+from fmnist_jax.together import Team
 
 # These say where to work, what to keep and what to ask, not what a run computes: a workdir may go on under others.
 # (Other devices, and streaming, move the last place of vmapped runs: SAID are said when they change, and kept.)
@@ -64,8 +60,6 @@ NOT_IN_A_RUN = (
 SAID = ("platform", "population.devices", "population.stream")
 
 POLL_SECONDS = 2.0  # between two looks at what other processes have left
-TOKEN = ".hosts"  # a file of the workdir, by which hosts as one know that it is one
-SEEN_SECONDS = 30.0  # until a file that one host has made can be seen from another: NFS remembers that it is not there
 
 
 def run(
@@ -97,10 +91,9 @@ def run(
         raise UserError(f"workdir {directory} holds a paper, which is no study; choose another with --workdir=DIR")
     study = _Study(checked, arms.arms_of(checked), store, console, share, hosts, allow_change)
     results.check_claims(checked, study.arms)
-    if hosts.count > 1:
-        hosts.same(study.facts())
+    study.team.compare()
     if not hosts.leads:
-        return study.follow()
+        return study.team.follow()
     try:
         found = study.lead(retry)
     finally:
@@ -145,24 +138,14 @@ class _Study:
     ):
         self.checked, self.arms, self.console = checked, study_arms, console
         self.store, self.directory, self.watch = store, store.directory, store.watch()
-        self.share, self.hosts, self.allow_change = share, hosts, allow_change
+        self.share, self.allow_change = share, allow_change
         flat = config.flatten(checked)
         self.keys = {k: v for k, v in flat.items() if k not in NOT_IN_A_RUN and not k.startswith("paper.")}
         self.workshop = Workshop(checked, load)
+        self.team = Team(checked, study_arms, store, self.workshop, hosts)
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
         self.standing = places.Standing(self.directory, self.wanted)
         self._read: tuple = (None, None)  # of which groups, what
-
-    def facts(self) -> dict:
-        """What hosts as one must have in common."""
-        flat = config.flatten(self.checked)
-        found = {f"config.{key}": value for key, value in flat.items() if key not in ("dataset.data_dir", "sweep")}
-        names = json.dumps([[arm.name, arm.override] for arm in self.arms], default=str)
-        found["config.sweep"] = hashlib.sha256(names.encode()).hexdigest()
-        found |= {f"{package}'s version": version for package, version in workdir.environment()["packages"].items()}
-        found["the devices"] = [device.device_kind for device in jax.local_devices()]
-        found["what JAX's order of hosts differs by"] = jax.process_index() - self.hosts.index
-        return json.loads(json.dumps(found, default=str))
 
     def lead(self, retry: bool) -> results.Results:
         """All of a study that is not there yet, and its results."""
@@ -170,10 +153,7 @@ class _Study:
             self.divide()  # refuses what does not fit before there is anything to leave behind
             self.check_references()
         with self.store.lock(not self.share.alone):
-            if self.hosts.count > 1:
-                token = uuid.uuid4().hex
-                writers.write_atomically(self.directory / TOKEN, token)
-                self.hosts.tell(token)
+            self.team.gather()
             with self.store.turn():
                 if finished := self.finished() and not retry:  # perhaps by another process, meanwhile
                     workdir.check_same(self.directory, self.keys, self.allow_change)
@@ -186,21 +166,6 @@ class _Study:
                 if not whole:
                     self.say_what_is_missing()
         return found
-
-    def follow(self) -> None:
-        """Does this host's part of what the one that leads says, until it says no more; that one keeps what fails.
-
-        A signal is only noted: the host that leads is told of it, and stops all of them.
-        """
-        with listen() as heard, heard.held():
-            if (token := self.hosts.tell()) is None:
-                return
-            self._see(self.directory / TOKEN, token)
-            live = terminal.Live(Console(quiet=True), self.directory.name, [arm.name for arm in self.arms])
-            while (order := self.hosts.tell()) is not None:
-                with contextlib.suppress(testing.Outdated), _Attempt():
-                    self._obey(order, live)
-                memory.release()
 
     def finished(self) -> bool:
         """Whether there is nothing left to do but to write; then neither the data nor a device is needed."""
@@ -351,8 +316,8 @@ class _Study:
 
     def _train(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
-        with _Attempt() as attempt:
-            self._together({"train": place.name}, live, still_ours)
+        with Attempt() as attempt:
+            self.team.do({"train": place.name}, live, still_ours, self.standing.places)
         if attempt.out_of_memory and len(place.contents["runs"]) > 1:
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             with self.store.turn():
@@ -363,66 +328,6 @@ class _Study:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
         memory.release()
-
-    def _together(self, order: dict, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
-        """On all hosts at once; the one that leads, which is this one, says what."""
-        self.hosts.tell(order)
-        self._obey(order, live, still_ours)
-
-    def _obey(self, order: dict, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
-        """This host's part of what all of them do now."""
-        with self.hosts.work():
-            match order:
-                case {"train": name}:
-                    self._train_group(self._group(name), live, still_ours)
-                case {"refit": name}:
-                    self._train_refit(next(arm for arm in self.arms if arm.name == name), live)
-                case {"test": name, "width": width}:
-                    self._test_group(self._group(name), width)
-                case _:
-                    raise RunError(f"{order}: there is no such order")
-
-    def _group(self, name: str) -> Place:
-        """A group, as soon as it is to be seen here."""
-        place = Place(self.directory / "groups" / name)
-        self._see(place.directory / "group.json")
-        return place
-
-    def _train_group(self, place: Place, live: terminal.Live, still_ours: Callable[[], None]) -> None:
-        group = place.build(self.workshop)
-        if group.static.carry_over:  # it starts where others ended
-            for other in self.standing.places:
-                self.store.fetch(other.directory)
-        group = carry.prepared(place, group, self.standing.places, self.workshop, self.hosts)
-        dataset = self._images(group)
-        session.train_group(group, dataset, place.directory, self.checked, live, still_ours, self.hosts)
-
-    def _train_refit(self, chosen: Arm, live: terminal.Live) -> None:
-        place, settings = refit.place(self.directory), refit.settings(self.checked)
-        self._see(place.directory / "group.json")
-        group = refit.group(self.workshop, chosen, place.contents)
-        dataset = self._images(group)
-        session.train_group(group, dataset, place.directory, settings, live, hosts=self.hosts)
-
-    def _test_group(self, place: Place, width: int) -> None:
-        group = place.build(self.workshop)
-        dataset, everyone = self._images(group), range(len(group.runs))
-        testing.measure_group(group, everyone, dataset, place.directory, self.checked, width, self.hosts)
-
-    def _images(self, group: Group) -> Dataset:
-        """A group's, which must be all hosts'."""
-        dataset = self.workshop.dataset(group.source)
-        if self.hosts.count > 1:
-            self.hosts.same({f"the SHA-256 of {group.source.name}": dataset.fingerprint})
-        return dataset
-
-    def _see(self, path: Path, content: str | None = None) -> None:
-        """Waits for a file that another host has written."""
-        deadline = time.monotonic() + SEEN_SECONDS
-        while not path.exists() or (content is not None and path.read_text() != content):
-            if time.monotonic() > deadline:
-                raise UserError(f"{path}: not to be seen here; --workdir must be on a disk that all hosts see")
-            time.sleep(0.1)
 
     def _so_far(self) -> tidy.Study:
         """The results of the groups that are trained, read anew when there are more: tens of thousands take seconds."""
@@ -456,8 +361,8 @@ class _Study:
         place = refit.make_place(self.directory, contents)
         self._say(f"validation chose {chosen.name}: training it on all of the training set")
         if not place.trained:
-            with _Attempt() as attempt, self._live() as live:
-                self._together({"refit": chosen.name}, live)
+            with Attempt() as attempt, self._live() as live:
+                self.team.do({"refit": chosen.name}, live)
             place.fail(attempt.failure)
 
     def _untested(self) -> list[tuple[Place, list[int]]]:
@@ -503,7 +408,7 @@ class _Study:
 
     def _test_refit(self, place: Place) -> None:
         chosen = self._chosen()
-        with _Attempt() as attempt:
+        with Attempt() as attempt:
             group = refit.group(self.workshop, chosen, self._refit_contents(chosen))
             dataset = self.workshop.dataset(group.source)
             runs = range(len(group.runs))
@@ -515,9 +420,9 @@ class _Study:
         width, together = 2 * len(runs), len(runs) == len(place.runs) and not self.checked.evaluation.activities
         while width > 1:
             width = (width + 1) // 2
-            with _Attempt() as attempt:
+            with Attempt() as attempt:
                 if together:
-                    self._together({"test": place.name, "width": width}, terminal.Live(Console(quiet=True), "", []))
+                    self.team.do({"test": place.name, "width": width})
                 else:  # few runs, or what one host measures of all of them
                     group = place.build(self.workshop)
                     dataset = self.workshop.dataset(group.source)
@@ -567,7 +472,7 @@ class _Study:
         with self._live() as live, listen() as heard:
             for i, (arm, seed) in enumerate(untimed):
                 live.note(f"timing arms alone: {i}/{len(untimed)}")
-                with heard.held(), _Attempt() as attempt:
+                with heard.held(), Attempt() as attempt:
                     bench.time(arm, seed)
                 if attempt.failure:
                     bench.note(arm, seed, float("nan"))
@@ -582,7 +487,7 @@ class _Study:
         for i, (name, seed) in enumerate(due, 1):
             called = name.replace("_", " ") + ("" if seed is None else f", seed {seed}")
             self._say(f"reference {i}/{len(due)}: {called}, on {bench.images:,} images")
-            with _Attempt() as attempt:
+            with Attempt() as attempt:
                 bench.fit(name, seed)
             if attempt.failure:
                 error = attempt.failure["error"]
@@ -593,27 +498,3 @@ class _Study:
 
 def _results(place: Place) -> list[dict]:
     return session.read_group(place.directory)["results"]
-
-
-class _Attempt:
-    """What goes wrong inside is kept, as the group's failure, unless nothing else would fare better."""
-
-    def __init__(self):
-        self.failure: dict | None = None
-        self.out_of_memory = False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace) -> bool:
-        passed_on = (leases.Lost, testing.Outdated, StorageError, OSError)
-        if not isinstance(error, Exception) or isinstance(error, passed_on):
-            return False
-        self.out_of_memory = hosts.out_of_memory(error)
-        text = " ".join(str(error).split()) or type(error).__name__
-        text = text if isinstance(error, (RunError, UserError)) else f"{type(error).__name__}: {text}"
-        if self.out_of_memory:
-            text = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
-        at = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self.failure = {"error": text, "traceback": "".join(traceback.format_exception(error)), "at": at}
-        return True

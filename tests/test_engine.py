@@ -26,7 +26,9 @@ from fmnist_jax import (
     sweep,
     testing,
     workdir,
+    writers,
 )
+from fmnist_jax.checkpoint import Checkpoints
 from fmnist_jax.errors import RunError, UserError
 from fmnist_jax.report import page
 
@@ -269,6 +271,21 @@ def test_with_the_best_weights_results_are_of_the_best_epoch(tmp_path):
         assert run["epoch"] == best["epoch"]
         assert run["test_loss"] == best["test_loss"]  # the weights are those of that epoch
     assert (found.table["epoch"] < 8).any()
+
+
+def test_rows_are_written_when_the_checkpoint_before_them_counts(tmp_path, monkeypatch):
+    """So a kill at any moment costs no more than lies between two checkpoints, however slow the disk."""
+    write, found = writers.RowWriter.write, []
+    monkeypatch.setattr(Checkpoints, "poll", lambda own: None)  # as if each save lasted as long as a segment
+
+    def looked_at(own, rows):
+        manifests = (own.path.parent / "checkpoints").glob("*.manifest.json")
+        found.append((rows[0]["step"], max((int(p.name.split(".")[0]) for p in manifests), default=0)))
+        write(own, rows)
+
+    monkeypatch.setattr(writers.RowWriter, "write", looked_at)
+    go(mlp(train__duration="3 epochs", seeds=1), tmp_path / "w")
+    assert found == [(13, 0), (26, 13), (39, 26)]
 
 
 def test_a_running_study_can_be_read(tmp_path, rates):

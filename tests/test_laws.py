@@ -327,6 +327,11 @@ MAY_IMPORT = {
         *("activities", "checkpoint", "config", "data", "errors", "hosts", "metrics"),
         *("population", "programs", "train", "writers"),
     },
+    "attempt": {"errors", "hosts", "leases", "testing"},
+    "together": {
+        *("arms", "attempt", "carry", "config", "data", "errors", "groups", "hosts", "memory", "places", "programs"),
+        *("refit", "session", "signals", "store", "terminal", "testing", "workdir", "writers"),
+    },
     "places": {"arms", "errors", "groups", "programs", "train", "writers"},
     "reading": {
         "activities",
