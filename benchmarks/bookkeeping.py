@@ -14,19 +14,20 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
 
-from benchmarks import children, scale
+from benchmarks import children, neighbours, scale
 from fmnist_jax import arms, config, leases, results, sharding, study, writers
 from fmnist_jax.share import Share
 from fmnist_jax.store import Disk
 
 LOOKS = 6  # that are timed in one process: its first, and those after it
+ROUNDS, TRIES = 3, 2  # of each size; times as many, if they are disturbed
 CALLS = {  # what asks the file system for something, in the modules that the product reaches it by
     os: ("stat", "lstat", "open", "listdir", "scandir", "link", "unlink", "rename", "replace", "mkdir", "fsync"),
     io: ("open",),
@@ -56,7 +57,7 @@ SIZES = (
     *(Size(1000, 10, 20, 100, 0), Size(1000, 10, 20, 400, 0), Size(1000, 10, 200, 30, 0)),
     *(Size(1000, 2, 20, 20, 60), Size(3000, 2, 60, 60, 0)),
 )
-UNSEEN = Size(4000, 5, 50, 200, 100)
+UNSEEN = Size(10_000, 10, 50, 1000, 200)
 TABLES, UNSEEN_TABLES = (Tables(1000, 4), Tables(6000, 4), Tables(20_000, 4), Tables(20_000, 400)), Tables(30_000, 200)
 
 
@@ -115,7 +116,10 @@ def observe(size: Size, directory: Path) -> dict:
         later = study._Study(checked, arms.arms_of(checked), Disk(directory), quiet, Share(claim=True))
         if not later.finished():
             later.divide()
+        assert later.names  # which the first look would make, once a process
         before = start.split()
+        with later.store.turn():
+            later.finished()
         with later.store.turn():
             later._begin(False)
         begin = start.split()
@@ -187,18 +191,28 @@ def observe_tables(size: Tables, directory: Path) -> dict:
     return {**size._asdict(), "arms": size.runs // scale.SEEDS, "seconds": seconds, "bytes": peak}
 
 
-def measure(books: list[dict], smoke: bool, keep) -> None:
-    """Adds to `books` what is missing of it, each size in a process of its own; calls `keep` after each."""
+def measure(books: list[dict], smoke: bool, keep: Callable[[], None], patience: float = 0.0) -> None:
+    """Adds to `books` what is missing of it: of each size ROUNDS that nobody disturbed, in a process of its own each.
+
+    Args:
+      keep: called after each.
+      patience: seconds to wait before each for other processes to be quiet.
+    """
     sizes = [Size(4, 3, 2, 2, 1), Tables(500, 2)] if smoke else [*SIZES, UNSEEN, *TABLES, UNSEEN_TABLES]
-    there = {(one["kind"], *one["size"]) for one in books}
-    for size in sizes:
-        kind = type(size).__name__
-        if (kind, *size) not in there:
-            asked = ["-m", "benchmarks.bookkeeping", kind, *map(str, size)]
-            done = children.python(asked)
-            seen = size not in (UNSEEN, UNSEEN_TABLES)
-            found = json.loads(done.output.splitlines()[-1])
-            books.append({"kind": kind, "size": list(size), "seen": seen, "found": found})
+    rounds = 1 if smoke else ROUNDS
+
+    def lacks(size: Size | Tables) -> bool:
+        there = [one for one in books if (one["kind"], *one["size"]) == (type(size).__name__, *size)]
+        return len(neighbours.undisturbed(there)) < rounds and len(there) < TRIES * rounds
+
+    while missing := [size for size in sizes if lacks(size)]:
+        for size in missing:
+            neighbours.wait(patience)
+            others = neighbours.Neighbours()
+            done = children.python(["-m", "benchmarks.bookkeeping", type(size).__name__, *map(str, size)])
+            found, seen = json.loads(done.output.splitlines()[-1]), size not in (UNSEEN, UNSEEN_TABLES)
+            of = {"kind": type(size).__name__, "size": list(size), "seen": seen}
+            books.append({**of, "found": found, "others": others.share()})
             keep()
 
 

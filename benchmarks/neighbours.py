@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 QUIET = 0.10  # of all cores: more of others' work than this disturbs
@@ -21,6 +22,16 @@ class Neighbours:
         """Of all cores' time; what a hypervisor gave to other machines counts too."""
         wall, busy, own = (now - then for now, then in zip(_now(), self._start, strict=True))
         return min(1.0, max(0.0, busy - own) / (wall * os.cpu_count()))
+
+
+def undisturbed(turns: Sequence[Mapping]) -> list[Mapping]:
+    """Those of {"others": their share} during which the processes of others had next to nothing of the cores."""
+    return [one for one in turns if one.get("others", 0.0) <= QUIET]
+
+
+def best(turns: Sequence[Mapping]) -> list[Mapping]:
+    """The undisturbed ones; where there are none, the one that was least disturbed."""
+    return undisturbed(turns) or sorted(turns, key=lambda turn: turn.get("others", 0.0))[:1]
 
 
 def _now() -> tuple[float, float, float]:

@@ -6,7 +6,9 @@ A goal is a row of the table in docs/performance.md: {"workload", "rival", "goal
 
 import argparse
 import datetime
+import hashlib
 import importlib.metadata
+import json
 import platform
 import statistics
 import sys
@@ -54,6 +56,30 @@ def opening(name: str) -> dict:
         "versions": {"python": platform.python_version(), **_versions()},
         "revision": workdir.environment()["git"],
     }
+
+
+def code(*places: str) -> str:
+    """SHA-256 of Python files of the repository: those named, and those below folders that are named."""
+    digest, root = hashlib.sha256(), Path(__file__).parents[1]
+    for place in places:
+        found = [root / place] if place.endswith(".py") else sorted((root / place).rglob("*.py"))
+        for path in found:
+            digest.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def kept(path: Path, found: Mapping, keys: Sequence[str], flags: argparse.ArgumentParser) -> dict:
+    """What a JSON has that --resume goes on with, nothing where there is none; ends the program where it is unlike.
+
+    Args:
+      keys: in which it must be as `found`, which is to become the new one.
+    """
+    if not path.exists():
+        return {}
+    there = json.loads(path.read_text())
+    if unlike := [key for key in keys if there.get(key) != found[key]]:
+        flags.error(f"--resume: {path} differs in {', '.join(unlike)}; without the flag all is made again")
+    return there
 
 
 def _versions() -> dict[str, str]:

@@ -1,9 +1,9 @@
 """The tables of docs/scaling.md that say what costs.json has; the terminal shows them too."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from benchmarks import record
+from benchmarks import neighbours, record
 from benchmarks.costs import fit as cost_fit
 from benchmarks.costs import model as cost_model
 from benchmarks.neighbours import QUIET
@@ -64,11 +64,15 @@ def model(found: Mapping) -> list[Table | str]:
             f"{len(off)} trainings and tests of groups, {words}: the middle one is off by {off[len(off) // 2]:.0%}, "
             f"the worst by {off[-1]:.0%}; {within} are within {cost_fit.WITHIN:.0%}."
         )
-    used = [one["others"] for of in found["observed"].values() for one in cost_fit.best(of)]
+    return [*parts, *_disturbed([one for of in found["observed"].values() for one in cost_fit.best(of)])]
+
+
+def _disturbed(turns: Sequence[Mapping]) -> list[str]:
+    used = [one["others"] for one in turns]
     if disturbed := sum(share > QUIET for share in used):
         most = f"other processes had up to {max(used):.0%} of the cores"
-        parts.append(f"**{disturbed} of {len(used)} turns were disturbed**: {most}.")
-    return parts
+        return [f"**{disturbed} of {len(used)} turns were disturbed**: {most}."]
+    return []
 
 
 def predictions(found: Mapping) -> list[Table | str]:
@@ -120,4 +124,5 @@ def books(found: Mapping) -> list[Table | str]:
         terms = [f"{shown(value)} a {term}" for term, value in of["terms"].items() if value]
         off = record.ranged(of["predicted"], "") if of["predicted"] else ""
         rows.append([what, unit, "; ".join(terms), off])
-    return [Table("", ["what", "in", "terms", "of a larger study, predicted / measured"], rows)]
+    used = [one for of in cost_fit.alike(found["books"]).values() for one in neighbours.best(of)]
+    return [Table("", ["what", "in", "terms", "of a larger study, predicted / measured"], rows), *_disturbed(used)]

@@ -1,13 +1,13 @@
 """Folds that leak, as `report234591` has them: a fold's runs start from the weights that the fold before ended with."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from fmnist_jax import arms, config, testing
+from fmnist_jax import config, testing
 from fmnist_jax.errors import RunError
 from fmnist_jax.groups import RunKey, Workshop
 from fmnist_jax.hosts import ALONE, Hosts
@@ -17,19 +17,23 @@ from fmnist_jax.programs import Group
 
 def in_turn(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
     """Groups that are still to be trained, those that must wait for another of them behind the rest."""
-    pending = {key for place in waiting for key in place.runs}
-    return sorted(waiting, key=lambda place: _waits(place, pending, checked))
+    return sorted(waiting, key=_waits(waiting, checked))
 
 
 def ready(waiting: Sequence[Place], checked: config.Experiment) -> list[Place]:
     """Those of them that must wait for no other."""
-    pending = {key for place in waiting for key in place.runs}
-    return [place for place in waiting if not _waits(place, pending, checked)]
+    waits = _waits(waiting, checked)
+    return [place for place in waiting if not waits(place)]
 
 
-def _waits(place: Place, pending: set[RunKey], checked: config.Experiment) -> bool:
-    carries = arms.override_of(place.contents["arms"][0]).get("train.carry_over", checked.train.carry_over)
-    return carries and not pending.isdisjoint(_before(place))
+def _waits(waiting: Sequence[Place], checked: config.Experiment) -> Callable[[Place], bool]:
+    """Whether one of `waiting` must wait for another."""
+    pending = {key for place in waiting if _carries(place, checked) for key in place.runs}  # they start from their like
+    return lambda place: _carries(place, checked) and not pending.isdisjoint(_before(place))
+
+
+def _carries(place: Place, checked: config.Experiment) -> bool:
+    return place.contents["arms"][0]["override"].get("train.carry_over", checked.train.carry_over)
 
 
 def _before(place: Place) -> list[RunKey]:

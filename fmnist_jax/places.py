@@ -1,8 +1,9 @@
 """Where groups are kept: what a group's directory says of it, and where a whole workdir stands."""
 
 import functools
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fmnist_jax import arms, groups, programs, train, writers
@@ -100,12 +101,16 @@ def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
     return found
 
 
-def make(workdir: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> Place:
-    """A new group directory for these runs."""
+def make(workdir: Path, parts: Iterable[tuple[Sequence[groups.Prepared], Sequence[tuple[int, int, int]]]]) -> None:
+    """New group directories, one for the runs of each part, as `groups.divide` has them."""
     there = [p for p in workdir.glob("groups/*") if p.name.isdigit()]
     # An empty one is of a process that was killed before it could say what is in it.
     numbers = [int(p.name) for p in there if any(not child.name.startswith(".") for child in p.iterdir())]
-    directory = workdir / "groups" / str(max(numbers, default=-1) + 1)
+    for number, (prepared, runs) in enumerate(parts, max(numbers, default=-1) + 1):
+        _make(workdir / "groups" / str(number), prepared, runs)
+
+
+def _make(directory: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     first = prepared[runs[0][0]]
     contents = {
@@ -115,7 +120,6 @@ def make(workdir: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tupl
         "cost": groups.cost(first.static),
     }
     writers.write_json(directory / "group.json", contents)
-    return Place(directory)
 
 
 class Standing:
@@ -125,16 +129,20 @@ class Standing:
       places: them.
       runs: all that are in some group, of this study or of one it was before.
       limits: run -> how many a group of it may have, where more did not fit into memory.
+      trained: names of groups that `look` has found to be at their end.
     """
 
     def __init__(self, directory: Path, wanted: set[groups.RunKey]):
         self.directory, self.wanted = directory, wanted
         self._known: dict[str, Place] = {}
+        self.trained: set[str] = set()
         self.refresh()
 
     def refresh(self) -> "Standing":
         """Looks for groups that were made, split or removed since."""
-        found = [self._known.setdefault(place.name, place) for place in there(self.directory)]
+        self._known = {place.name: self._known.get(place.name, place) for place in there(self.directory)}
+        self.trained.clear()
+        found = list(self._known.values())
         whole = [place for place in found if place.most is None]
         self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
         self.runs: set[groups.RunKey] = {key for place in whole for key in place.runs}
@@ -148,6 +156,24 @@ class Standing:
     def waiting(self) -> list[Place]:
         """Groups that are neither trained nor failed."""
         return [place for place in self.places if not place.trained and not place.failure]
+
+    def look(self) -> list[Place]:
+        """As `refresh` and `waiting`, for who looks often: one question of each group that was not trained before.
+
+        A group that was, and that another process has found damaged since, is that one's to train; `refresh` sees it.
+        """
+        names = {name for name in os.listdir(self.directory / "groups") if name.isdigit()}
+        made = any((self.directory / "groups" / name / "group.json").exists() for name in names - self._known.keys())
+        if made or self._known.keys() - names:
+            self.refresh()
+        waiting = []
+        for place in (place for place in self.places if place.name not in self.trained):
+            names = os.listdir(place.directory)
+            if "done.json" in names:
+                self.trained.add(place.name)
+            elif not {"failed.json", "split.json"}.intersection(names):
+                waiting.append(place)
+        return waiting
 
     def shares(self, place: Place, waiting: Sequence[Place]) -> tuple[float, float]:
         """The work that is not `waiting`, and that of `place`, as shares of all groups'."""

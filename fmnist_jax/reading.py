@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,10 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
     about = about or writers.read_json(directory / "study.json")
     if missing := [key for key in ABOUT if key not in about]:
         raise UserError(f"{directory / 'study.json'}: no {', '.join(missing)}; the study's own command writes it anew")
-    parts = [part for place in places.there(directory) if place.most is None and (part := _Part(place, about)).runs]
+    identities = {arm["name"]: arms.identity(arms.override_of(arm)) for arm in about["arms"]}
+    names = {identity: name for name, identity in identities.items()}
+    whole = [place for place in places.there(directory) if place.most is None]
+    parts = [part for place in whole if (part := _Part(place, about, names)).runs]
     curves, runs = _joined([part.curves for part in parts]), _joined([part.finals for part in parts])
     if len(runs) and runs.duplicated(list(tidy.AXES)).any():
         raise RunError(f"{directory}: a run is in two groups; remove one of them, or choose another --workdir")
@@ -39,7 +42,6 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
     factors = list(dict.fromkeys(key for arm in about["arms"] for key in arm["factors"]))
     values = pd.DataFrame([{"arm": arm["name"], **arm["factors"]} for arm in about["arms"]])
     runs = values.merge(runs, on="arm", how="right") if len(runs) else _no_runs(values)
-    identities = {arm["name"]: arms.identity(arms.override_of(arm)) for arm in about["arms"]}
     runs = timing.with_column(directory, runs, identities)
     order = {arm["name"]: i for i, arm in enumerate(about["arms"])}
     runs = runs.sort_values(["seed", "fold", "arm"], key=lambda c: c.map(order) if c.name == "arm" else c)
@@ -73,14 +75,16 @@ def read(directory: Path, about: dict | None = None) -> tidy.Study:
 class _Part:
     """What a group adds to a study: its runs that are of the study, by the names their arms have now.
 
+    Args:
+      names: what makes an arm itself -> its name now.
+
     Attributes:
       runs: (arm's name now, seed, fold).
       curves, finals: tables of rows.
     """
 
-    def __init__(self, place: Place, about: dict):
+    def __init__(self, place: Place, about: dict, names: Mapping[str, str]):
         self.place, (first, last) = place, about["seeds"]
-        names = {arms.identity(arms.override_of(arm)): arm["name"] for arm in about["arms"]}
         there = place.contents["arms"]
         now = [names.get(arms.identity(arms.override_of(arm))) for arm in there]
         of_run = [(now[i], seed, fold) for i, seed, fold in place.contents["runs"]]

@@ -182,6 +182,11 @@ class _Study:
         return self.wanted <= {key for place in there.places if place.trained for key in place.runs}
 
     @functools.cached_property
+    def names(self) -> dict[str, str]:
+        """What makes an arm itself -> what it is called."""
+        return {arms.identity(arm.override): arm.name for arm in self.arms}
+
+    @functools.cached_property
     def own(self) -> set[groups.RunKey] | None:
         """The runs of this process's shard; None where there are no shards."""
         return groups.of_shard(self.share.shard, self.workshop, self.arms) if self.share.shard else None
@@ -226,8 +231,7 @@ class _Study:
             self._say(f"not as before: {change}")
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()
-        for part in new:
-            places.make(self.directory, *part)
+        places.make(self.directory, new)
         if retry:
             for place in [*self.standing.refresh().places, refit.place(self.directory)]:
                 (place.directory / "failed.json").unlink(missing_ok=True)
@@ -267,12 +271,14 @@ class _Study:
 
     def _train_all(self, of_all_shards: bool = False) -> None:
         results.import_meanwhile(self.checked.writers.page)
+        told: set[str] = set()  # groups whose results the line knows
         with self._live() as live:
             while waiting := carry.in_turn(self._waiting(of_all_shards), self.checked):
                 for place in self.standing.places:
-                    if place.trained:
+                    if place.name in self.standing.trained - told:
                         live.called(self._called(place))
-                        live.add_finished(place.name, functools.partial(_results, place))
+                        live.add(_results(place))
+                told |= self.standing.trained
                 if self.share.alone:
                     self._follow(waiting[0], waiting, live)
                     self._train(waiting[0], live)
@@ -290,7 +296,7 @@ class _Study:
     def _waiting(self, of_all_shards: bool) -> list[Place]:
         """The groups that this process may have to train."""
         self.store.look()
-        waiting = self.standing.refresh().waiting
+        waiting = self.standing.look()
         everyones = of_all_shards or self.own is None
         return [place for place in waiting if everyones or place.runs[0] in self.own]
 
@@ -311,8 +317,7 @@ class _Study:
 
     def _called(self, place: Place) -> dict[str, str]:
         """What an arm is called in the rows of a group -> what it is called now."""
-        now = {arms.identity(arm.override): arm.name for arm in self.arms}
-        return {arm["name"]: now.get(arms.identity(arms.override_of(arm))) for arm in place.contents["arms"]}
+        return {arm["name"]: self.names.get(arms.identity(arms.override_of(arm))) for arm in place.contents["arms"]}
 
     def _train(self, place: Place, live: terminal.Live, still_ours: Callable[[], None] = lambda: None) -> None:
         """One group. Out of memory, its runs go to groups of half its width."""
@@ -322,8 +327,7 @@ class _Study:
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             with self.store.turn():
                 place.split()
-                for part in self.divide():
-                    places.make(self.directory, *part)
+                places.make(self.directory, self.divide())
         elif attempt.failure:
             place.fail(attempt.failure)
             live.say(f"group {place.name} failed: {attempt.failure['error']}; going on without it")
@@ -404,6 +408,7 @@ class _Study:
         """A group whose last checkpoint is not whole is not trained."""
         self._say(f"{gone}: training goes on from an older one")
         (place.directory / "done.json").unlink()
+        self.standing.refresh()
         self.store.keep()
 
     def _test_refit(self, place: Place) -> None:

@@ -104,7 +104,6 @@ class Live:
         self._validation = ""
         self._latest: dict[tuple, tuple[float, float]] = {}  # run -> epoch, accuracy
         self._seen = "training"  # where the accuracy is measured
-        self._finished: set[str] = set()
         self._names = {arm: arm for arm in arms}
         self._group, self._groups, self._done, self._share = 0, 1, 0.0, 1.0
         self._started, self._started_at = None, time.monotonic()  # what was done before, and when this began
@@ -125,12 +124,6 @@ class Live:
     def called(self, names: dict[str, str]) -> None:
         """What the arms of the rows to come are called now, where that is not what the rows say."""
         self._names = names
-
-    def add_finished(self, group: str, read: Callable[[], list[dict]]) -> None:
-        """The rows of a finished group, read once."""
-        if group not in self._finished:
-            self._finished.add(group)
-            self.add(read())
 
     def add(self, rows: Iterable[dict]) -> None:
         """The newest row of each of these runs."""

@@ -15,8 +15,9 @@ from fmnist_jax import population  # noqa: E402
 ROOT = Path(__file__).parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 LONGEST = (
-    *("test_main.py", "test_laws.py", "test_benchmarks_more.py", "test_engine.py"),
-    *("test_streaming.py", "test_study.py", "test_studies.py", "test_benchmarks.py", "test_augment.py"),
+    *("test_main.py", "test_laws.py", "test_benchmarks_more.py", "test_engine.py", "test_remote.py", "test_share.py"),
+    *("test_faults.py", "test_studies.py", "test_study.py", "test_hosts.py", "test_benchmarks_throughput.py"),
+    *("test_streaming.py", "test_report_browser.py", "test_timing.py", "test_benchmarks.py", "test_augment.py"),
 )
 # What is tested here is the machinery about the programs (what is trained, kept, chosen, timed and shown), or a formula
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
@@ -45,11 +46,24 @@ def real_data() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _compilation_cache(tmp_path_factory):
     """Tests that train the same tiny networks compile them once."""
+    for name, value in _programs(tmp_path_factory).items():
+        jax.config.update(name, value)
+
+
+def _programs(tmp_path_factory) -> dict:
     place = tmp_path_factory.getbasetemp()
     place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place  # workers share what they compile
-    jax.config.update("jax_compilation_cache_dir", str(place / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    kept = {"jax_persistent_cache_min_compile_time_secs": 0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    return {"jax_compilation_cache_dir": str(place / "xla"), **kept}
+
+
+@pytest.fixture(scope="module")
+def shared_programs(tmp_path_factory):
+    """The processes that a file's tests start compile once, too, whatever cache they have for the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _programs(tmp_path_factory).items():
+            patch.setenv(name.upper(), str(value))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -192,7 +192,7 @@ def test_the_terms_of_bookkeeping_are_found_again():
     books, sizes = [], [(10, 5, 1, 0), (30, 5, 2, 2), (10, 20, 9, 1), (20, 80, 7, 3), (50, 40, 30, 9)]
     for i, (arms, groups, trained, held) in enumerate(sizes):
         of = {"arms": arms, "runs": 10 * arms, "groups": groups, "most": 10 * arms / groups, "held": held}
-        look = {"trained": trained, "new": 1, "seconds": 0.1 + 0.01 * arms * trained, "operations": 5 + 4 * groups}
+        look = {"trained": trained, "new": 1, "seconds": 0.1 + 0.01 * (groups - trained), "operations": 5 + 4 * groups}
         part = {"seconds": 0.5 * arms, "operations": 10 + groups}
         found = {**of, "make": part, "before": part, "begin": part, "looks": [look]}
         books.append({"kind": "Size", "size": [i], "seen": i < 4, "found": found})

@@ -403,13 +403,13 @@ def test_groups_are_divided_under_the_lock(tmp_path, monkeypatch):
 
 
 def test_the_test_set_is_read_with_the_last_weights_or_not_at_all(tmp_path):
-    """The last checkpoint is damaged after training: its segment is trained again, to the same numbers."""
-    c = mapped(evaluation__test="none", metric="validation_accuracy")
-    go(c, tmp_path)
-    _damage(tmp_path / "groups/0/checkpoints/26")
-    _, shown = go(mapped(), tmp_path)
-    assert "its last checkpoint is not whole" in shown
-    pd.testing.assert_frame_equal(numbers(tmp_path), numbers_of(mapped(), tmp_path / "fresh"))
+    """Last checkpoints are damaged after training: their segments are trained again, to the same numbers."""
+    go(mapped(sweep=WIDTHS, evaluation__test="none", metric="validation_accuracy"), tmp_path)
+    for group in ("0", "1"):
+        _damage(tmp_path / "groups" / group / "checkpoints/26")
+    _, shown = go(mapped(sweep=WIDTHS), tmp_path)
+    assert shown.count("its last checkpoint is not whole") == 2
+    pd.testing.assert_frame_equal(numbers(tmp_path), numbers_of(mapped(sweep=WIDTHS), tmp_path / "fresh"))
 
 
 def _damage(checkpoint):

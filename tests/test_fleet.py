@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from benchmarks.fleet import __main__ as fleet
 from benchmarks.fleet import costs as fleet_costs
 from benchmarks.fleet import model as fleet_model
-from benchmarks.fleet.events import simulate
+from benchmarks.fleet.events import Simulation, simulate
 from benchmarks.fleet.model import Costs, Disk, Fleet, Work
 from benchmarks.server import Server
 
@@ -134,8 +135,45 @@ def test_a_program_is_compiled_once_a_host_and_again_after_a_preemption():
     fleet = Fleet(1, back=0.0, beat=0.0)
     again = simulate(work, costs, fleet, preempted=[(150.0, 0)])
     assert again.spent[fleet_model.AGAIN] == 10
-    shared = simulate(work, costs, dataclasses.replace(fleet, shared_cache=True), preempted=[(150.0, 0)])
-    assert shared.spent[fleet_model.AGAIN] == 0
+    assert again.spent[fleet_model.LOADING] == 0
+    costs, fleet = dataclasses.replace(costs, load=1.0), dataclasses.replace(fleet, shared_cache=True)
+    shared = simulate(work, costs, fleet, preempted=[(150.0, 0)])  # group 1, of the first program, is taken up again
+    assert (shared.spent[fleet_model.AGAIN], shared.spent[fleet_model.LOADING]) == (0, 1)
+    assert shared.spent[fleet_model.COMPILING] == 20
+
+
+def test_groups_are_made_once_and_what_is_made_of_them_stays_when_its_host_goes():
+    """Host 0 begins for 10 s and makes half of the groups until 30 s; host 1 begins for 10 s and makes the rest."""
+    costs = Costs(segment=100.0, begin=10.0, make=40.0)
+    out = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(30.0, 0)])
+    assert out.seconds == 30 + 10 + 20 + 200
+    assert spent(out) == {fleet_model.TRAINING: 200, fleet_model.TURN: 30 + 60}
+    early = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(5.0, 0)])  # nothing is made yet
+    assert early.seconds == 5 + 10 + 40 + 200
+
+
+def test_who_concludes_reads_every_checkpoint_and_compiles_the_test():
+    costs = Costs(segment=100.0, checkpoint_bytes=30.0, test=10.0, test_compile=4.0, tables=5.0)
+    out = simulate(Work(2, 1), costs, Fleet(1), Disk(bytes=1.0))
+    assert out.trained_seconds == 2 * (100 + 30)
+    assert out.seconds == 2 * (100 + 30) + 4 + 2 * (30 + 10) + 5
+    assert out.spent[fleet_model.CONCLUDING] == 2 * (30 + 10) + 5
+
+
+def test_a_host_that_tests_its_own_groups_compiles_that_once_and_reads_nothing():
+    costs = Costs(segment=100.0, checkpoint_bytes=30.0, test_own=10.0, test_compile=4.0)
+    out = simulate(Work(2, 1), costs, Fleet(1))
+    assert out.seconds == 200 + 4 + 2 * 10
+    assert spent(out) == {fleet_model.TRAINING: 200, fleet_model.COMPILING: 4, fleet_model.CONCLUDING: 20}
+
+
+def test_what_a_host_draws_depends_on_nothing_else():
+    def drawn(hosts, **costs):
+        made = Simulation(Work(2), Costs(**costs), Fleet(hosts), Disk(), np.random.SeedSequence(7))
+        return [host.chance.exponential() for host in made.hosts]
+
+    assert drawn(5, segment=3.0)[:3] == drawn(3)
+    assert len(set(drawn(5))) == 5
 
 
 def test_who_finds_all_trained_tests_and_another_goes_on_where_it_was_preempted():
@@ -193,8 +231,12 @@ def test_what_costs_less_takes_no_longer():
 
 def test_what_takes_too_long_is_given_up_and_says_so():
     out = simulate(Work(10, 1), ONLY_TRAINING, Fleet(1), until=450.0)
-    assert math.isinf(out.seconds)
+    assert (out.seconds, out.given_up) == (math.inf, fleet_model.TOOK_TOO_LONG)
     assert out.spent[fleet_model.TRAINING] == 400
+    often = Fleet(1, preemptions=3600.0, back=1.0)  # one a second: no segment ever ends
+    out = simulate(Work(10, 1), ONLY_TRAINING, often, most=50)
+    assert (out.seconds, out.given_up, out.preemptions) == (math.inf, fleet_model.TOO_MANY_PREEMPTIONS, 51)
+    assert simulate(Work(10, 1), ONLY_TRAINING, Fleet(1)).given_up is None
 
 
 FACTS = {
@@ -214,10 +256,10 @@ FOUND = {
     "fleet": {"cnn": FACTS},
     "costs": {
         "coefficients": {"cnn step": 1.0, "group": 3.0, "checkpoint": 2.0, "checkpoint byte": 0.001, "test": 0.5},
-        "compile": {"cnn": {"cold": 9.0}},
+        "compile": {"cnn": {"cold": 9.0, "warm": 1.0, "cold test": 2.0}},
         "start": 4.0,
     },
-    "bookkeeping": books(look_seconds={"look": 0.5, "arm and trained group": 0.1}, before_seconds={"arm": 2.0}),
+    "bookkeeping": books(look_seconds={"look": 0.5, "waiting group": 0.1}, before_seconds={"arm": 2.0}),
     "traffic": {"files": {kind: {"median": 2.0} for kind in ("rows", "done", "test", "predictions", "checkpoint")}},
 }
 
@@ -230,13 +272,13 @@ def test_a_hosts_costs_are_those_that_were_measured():
     assert fleet_costs.costs(study, fast, FOUND).segment == costs.segment / 10
     assert costs.checkpoint == 2 + 0.001 * 8 * 1000
     assert costs.checkpoint_bytes == 2 * 8 * 1000
-    assert (costs.group, costs.compile, costs.look) == (3, 9, 0.5)
-    assert costs.look_trained == 0.1 * 10
+    assert (costs.group, costs.compile, costs.load, costs.test_compile) == (3, 9, 1, 2)
+    assert (costs.look, costs.look_trained) == (0.5 + 0.1 * 10, -0.1)  # less, the more of ten groups are trained
     assert costs.start == 4 + 2 * 10
     free = fleet_costs.without_books(costs, FOUND)
     assert (free.start, free.look, free.look_trained, free.begin, free.segment) == (4, 0, 0, 0, costs.segment)
     tested = fleet_costs.with_shared_tests(costs)
-    assert (tested.test, tested.group) == (0, 3 + costs.test)
+    assert (tested.test, tested.test_own, tested.group) == (0, costs.test, 3)
 
 
 def test_the_cases_are_distinct_and_what_is_changed_is_there_to_be_changed():

@@ -129,18 +129,46 @@ def test_a_place_builds_the_group_it_was_made_from(tmp_path):
     c = mlp(seeds=2, sweep=sweep.product({"model.dense": ((3,), (3, 4)), "optimizer.learning_rate": (0.1, 0.2)}))
     checked = config.parse(c)
     workshop = groups.Workshop(checked)
-    for made, runs in groups.divide(workshop, arms.arms_of(checked)):
-        place = places.make(tmp_path, made, runs)
+    parts = groups.divide(workshop, arms.arms_of(checked))
+    places.make(tmp_path, parts)
+    for (made, runs), place in zip(parts, places.there(tmp_path), strict=True):
         built, wanted = place.build(workshop), workshop.group(place.name, made, runs)
         assert (built.runs, built.static) == (wanted.runs, wanted.static)
         assert np.array_equal(built.hyper.schedule.learning_rate, wanted.hyper.schedule.learning_rate)
     assert [place.name for place in places.there(tmp_path)] == ["0", "1"]
 
 
+def test_a_look_sees_what_other_processes_have_made_split_and_trained(tmp_path):
+    checked = config.parse(mlp(seeds=4, population__most_runs=1))
+    study_arms = arms.arms_of(checked)
+    parts = groups.divide(groups.Workshop(checked), study_arms)
+    places.make(tmp_path, parts[:3])
+    standing = places.Standing(tmp_path, {key for _, key in groups.wanted(checked, study_arms)})
+
+    def look():
+        return [place.name for place in standing.look()]
+
+    assert look() == ["0", "1", "2"]
+    (tmp_path / "groups/0/done.json").touch()
+    (tmp_path / "groups/1/failed.json").write_text('{"error": "out of luck"}')
+    assert (look(), standing.trained) == (["2"], {"0"})
+    (tmp_path / "groups/3").mkdir()  # another process is about to make it
+    assert look() == ["2"]
+    places.make(tmp_path, parts[3:])
+    assert look() == ["2", "3"]
+    (tmp_path / "groups/2/split.json").write_text('{"most": 1}')
+    assert look() == ["3"]
+    (tmp_path / "groups/0/done.json").unlink()  # found damaged by another process, which trains it
+    assert look() == ["3"]
+    assert [place.name for place in standing.refresh().waiting] == ["0", "3"]
+    assert look() == ["0", "3"]
+
+
 def test_a_group_that_does_not_fit_goes_on_at_half_its_width(tmp_path):
     checked = config.parse(mlp(seeds=3))
     workshop, study_arms = groups.Workshop(checked), arms.arms_of(checked)
-    place = places.make(tmp_path, *groups.divide(workshop, study_arms)[0])
+    places.make(tmp_path, groups.divide(workshop, study_arms))
+    (place,) = places.there(tmp_path)
     place.split()
     halves = groups.divide(workshop, study_arms, limits=dict.fromkeys(place.runs, place.most))
     assert [len(runs) for _, runs in halves] == [1, 2]

@@ -111,4 +111,4 @@ def test_resume_keeps_what_is_kept_and_makes_the_rest(tmp_path, monkeypatch, cap
     assert [(one["room"], one["kept"]) for one in found["rows"]] == [("rows", 1), ("places", 1), ("devices", 1)]
     with pytest.raises(SystemExit):
         faults.main([*command, "--resume", "--full"])
-    assert "or of less than --full" in capsys.readouterr().err
+    assert "differs in full" in capsys.readouterr().err

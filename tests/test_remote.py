@@ -26,6 +26,8 @@ from fmnist_jax.share import Share
 from fmnist_jax.signals import Interrupted
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 SHORT = ("--config.seeds=2", "--config.train.duration=30 epochs")
 MINE = SimpleNamespace(check=lambda: None)  # a claim that nobody takes over
 
@@ -337,7 +339,7 @@ def brought(place, directory):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, shared_programs):
     return subject.undisturbed(tmp_path_factory.mktemp("whole") / "w", "mapped", *SHORT)[0]
 
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers import document_of
 
-from benchmarks import scaling_chapters, scaling_document
+from benchmarks import record, scaling_chapters, scaling_document
 from benchmarks.fleet import chapters as fleet_chapters
 
 HEAD = {
@@ -38,16 +38,17 @@ COSTS = {
         "read": {"terms": {"study": 5e7}, "predicted": {"cnn_unseen": 1.05}},
         "files": {kind: ONE for kind in ("rows", "done", "test", "predictions", "checkpoint")},
     },
+    "books": [{"kind": "Size", "size": [4, 3], "others": 0.5}],
     "bookkeeping": {"look seconds": {"terms": {"look": 0.001, "group": 0.0}, "predicted": ONE}},
 }
 
 
-def simulated(part, devices, rate, way, seconds, changed=""):
+def simulated(part, devices, rate, way, seconds, changed="", draw=0):
     return {
         **{"part": part, "workload": "cnn", "kind": "cores as here", "way": way, "changed": changed},
         **{"seconds": seconds, "waste": 0.25, "device_seconds": 7200.0, "of_group": 64, "checkpoints": 3},
         **{"spent": {"training": 5400.0, "looking": 1800.0, "nothing": 0.0}, "alone_seconds": 5400.0},
-        **{"devices": devices, "preemptions_an_hour": rate},
+        **{"devices": devices, "preemptions_an_hour": rate, "draw": draw},
     }
 
 
@@ -59,6 +60,8 @@ FLEET = {
         | dict.fromkeys(fleet_chapters.COSTS, 1.5)
     ],
     "bytes_left": {"cnn": 1.5e13},
+    "study": {"runs": 1_000_000, "arms": 100_000, "programs": 16},
+    "measured_at_most": {"arms": 10_000, "runs": 50_000, "groups": 400},
     "assumed": {"kinds": [{"name": "cores as here", "assumed": False, "speed": 1.0}]},
     "rows": [
         *(
@@ -68,8 +71,9 @@ FLEET = {
             for devices in (10, 4096)
         ),
         *(
-            simulated("halved", 4096, 1.0, "as it is", 7200.0 * ratio, changed)
+            simulated("halved", 4096, 1.0, "as it is", 7200.0 * ratio * (1 + draw), changed, draw)
             for changed, ratio in (("", 1), ("training", 0.8), ("tables", 0.999), ("looks", 0.6), ("(notice)", 0.5))
+            for draw in (0, 1)
         ),
         simulated("cuts", 4096, 1.0, "better", 3600.0),
     ],
@@ -93,8 +97,11 @@ def test_figures_and_prose_come_together(place):
     assert "| as it is | 4,096 | 1.50 h | 2.00 h, 25% | 2.00 h, 25% | – |" in text
     assert "| devices | device-hours | training | looking |" in text  # and not what had nothing
     assert "| 10 | 2 | 75.0% | 25.0% |" in text
-    assert "| looks | **0.60** |" in text  # the least of what was halved
-    assert "| (notice) | 0.50 |" in text
+    assert "| looks | **0.60 (0.60–0.60)** |" in text  # the least of what was halved
+    assert "| (notice) | 0.50 (0.50–0.50) |" in text
+    assert "up to 10,000 arms (here 100,000), 50,000 runs (here 1,000,000), 400 groups (here 15,625)." in text
+    assert "**1 of 1 turns were disturbed**: other processes had up to 50% of the cores." in text
+    assert "| waiting for a lease | no group is free, but one" in text
     assert "| tables |" not in text
     assert "| 64 | 1.00 h, 25% |" in text
     assert "| groups | 15,625 |" in text
@@ -142,6 +149,10 @@ def test_numbers_are_said_with_three_digits_and_a_unit(make, value, said):
 
 
 def test_the_document_that_is_kept_is_what_the_results_make():
-    if not scaling_document.DOCUMENT.exists():
-        pytest.skip("docs/scaling.md is not there yet")
     assert scaling_document.main(["--check"]) == 0
+
+
+def test_studies_that_nothing_was_fitted_to_were_predicted_within_a_fifth():
+    predictions = scaling_document.read(record.RESULTS)["costs"]["predictions"]
+    assert len({one["study"] for one in predictions}) == 3
+    assert [one["study"] for one in predictions if not 0.8 <= one["ratio"]["median"] <= 1.2] == []

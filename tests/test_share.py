@@ -21,6 +21,8 @@ from fmnist_jax.report import __main__ as report
 from fmnist_jax.share import ALONE, Share, parse
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.usefixtures("shared_programs")
+
 AXES = ["arm", "seed", "fold"]
 WIDTHS = sweep.product({"model.dense": ((3,), (6,))})
 
@@ -157,8 +159,7 @@ def test_a_config_that_others_may_be_at_work_on_is_not_corrected(tmp_path):
 def test_folds_that_leak_are_not_taken_before_the_one_they_start_from(tmp_path):
     c = config.parse(asked(folds=3, train__carry_over=True, sweep=(), seeds=1))
     workshop = groups.Workshop(c)
-    for part in groups.divide(workshop, arms.arms_of(c)):
-        places.make(tmp_path, *part)
+    places.make(tmp_path, groups.divide(workshop, arms.arms_of(c)))
     waiting = places.there(tmp_path)
     assert [place.runs[0].fold for place in carry.ready(waiting, c)] == [0]
 

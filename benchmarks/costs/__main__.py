@@ -40,6 +40,8 @@ try:
 finally:
     note.write_text(Path("/proc/self/io").read_text())
 """
+# That a figure depends on.
+CODE = ("fmnist_jax", "benchmarks/costs", "benchmarks/bookkeeping.py", "benchmarks/scale.py", "benchmarks/children.py")
 FILES = {"rows": "metrics.jsonl", "done": "done.json", "test": "test.json", "predictions": "predictions.npz"}
 
 
@@ -103,7 +105,7 @@ def measure(names: Sequence[str], rounds: int, found: dict, keep: Callable[[], N
         """One cold turn, and as many warm ones as there are to be; undisturbed, if they can be had."""
         wanted = 1 if cold else rounds - 1
         turns = [one for one in found["observed"][name] if one["cold"] == cold]
-        return len(cost_fit.undisturbed(turns)) < wanted and len(turns) < TRIES * wanted
+        return len(neighbours.undisturbed(turns)) < wanted and len(turns) < TRIES * wanted
 
     with tempfile.TemporaryDirectory() as scratch:
         while missing := [name for name in names if lacks(name, True) or lacks(name, False)]:
@@ -129,17 +131,20 @@ def main(argv=None) -> None:
     sharding.configure("cpu")
     studies = cost_studies.TINY if args.smoke else cost_studies.STUDIES
     rounds, path = 2 if args.smoke else args.rounds, record.place("costs", args)
-    kept = json.loads(path.read_text()) if args.resume and path.exists() else {}
-    found = {**record.opening("costs"), "observed": kept.get("observed", {}), "books": kept.get("books", [])}
+    found = {**record.opening("costs"), "code": record.code(*CODE)}
+    kept = record.kept(path, found, ("hardware", "versions", "code"), flags) if args.resume else {}
+    found |= {"observed": kept.get("observed", {}), "books": kept.get("books", [])}
     for name in studies:
         found["observed"].setdefault(name, [])
     facts = {name: cost_studies.facts(config.parse(cost_studies.get_config(name))) for name in studies}
 
+    patience = 0.0 if args.smoke else args.patience
+
     def keep() -> None:
         record.write(found, path, Console(quiet=True))
 
-    bookkeeping.measure(found["books"], args.smoke, keep)
-    measure(list(studies), rounds, found, keep, 0.0 if args.smoke else args.patience)
+    bookkeeping.measure(found["books"], args.smoke, keep, patience)
+    measure(list(studies), rounds, found, keep, patience)
     quiet = {name: cost_fit.best(of) for name, of in found["observed"].items()}
     seen = [name for name, study in studies.items() if study.seen]
     found |= {"facts": facts, "costs": cost_fit.fitted(quiet, facts, seen)}
@@ -148,8 +153,8 @@ def main(argv=None) -> None:
     found["traffic"] = cost_fit.traffic(quiet, facts, {name: studies[name].seen for name in studies})
     found["bookkeeping"] = cost_fit.bookkeeping(found["books"])
     found["fleet"] = cost_studies.of_fleet(args.smoke)
-    tables.show(scaling_chapters.costs(found), console)
     record.write(found, path, console)
+    tables.show(scaling_chapters.costs(found), console)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,16 @@ benchmarks/costs/studies.py, a list of groups a study.
 import statistics
 from collections.abc import Mapping, Sequence
 
-from benchmarks import record
+from benchmarks import neighbours, record
 from benchmarks.costs import model as cost_model
-from benchmarks.neighbours import QUIET
 
 WITHIN = 0.20  # of what is measured, that a prediction should be
 Terms = dict[str, float]
 
 
-def undisturbed(turns: Sequence[Mapping]) -> list[Mapping]:
-    """Those during which the processes of others had next to nothing of the cores."""
-    return [one for one in turns if one.get("others", 0.0) <= QUIET]
-
-
 def best(turns: Sequence[Mapping]) -> list[Mapping]:
     """The undisturbed turns, cold and warm; where there are none of a kind, the one that was least disturbed."""
-    kinds = [[one for one in turns if one["cold"] == cold] for cold in (True, False)]
-    return [
-        one for of in kinds for one in (undisturbed(of) or sorted(of, key=lambda turn: turn.get("others", 0.0))[:1])
-    ]
+    return [one for cold in (True, False) for one in neighbours.best([of for of in turns if of["cold"] == cold])]
 
 
 def fitted(observed: Mapping, facts: Mapping, seen: Sequence[str]) -> dict:
@@ -35,7 +26,7 @@ def fitted(observed: Mapping, facts: Mapping, seen: Sequence[str]) -> dict:
         for i, group in enumerate(facts[name]):
             for what, of in (("training", cost_model.of_training), ("testing", cost_model.of_test)):
                 rows.append(of(group))
-                seconds.append(_median(observed[name], what, i, warm=what == "testing"))
+                seconds.append(_median(observed[name], what, i))
                 names.append(f"{name} {i}, {what}")
     coefficients = cost_model.fit(rows, seconds)
     fit = [cost_model.seconds_of(row, coefficients) / took for row, took in zip(rows, seconds, strict=True)]
@@ -55,9 +46,9 @@ def fitted(observed: Mapping, facts: Mapping, seen: Sequence[str]) -> dict:
     }
 
 
-def _median(observations: Sequence[Mapping], what: str, group: int, warm: bool) -> float:
-    """Over turns; `warm`: over those alone in which nothing was compiled, where there are some."""
-    some = [one for one in observations if not (warm and one["cold"])] or observations
+def _median(observations: Sequence[Mapping], what: str, group: int) -> float:
+    """Over the turns in which nothing was compiled, where there are some."""
+    some = [one for one in observations if not one["cold"]] or observations
     return max(1e-3, statistics.median(one[what][group] for one in some))
 
 
@@ -70,7 +61,7 @@ def _compiling(observed: Mapping, facts: Mapping, seen: Sequence[str]) -> dict:
     found = {family: {"cold": [], "warm": [], "cold test": []} for family in cost_model.FAMILIES}
     for name in seen:
         for i, group in enumerate(facts[name]):
-            of, usual = found[group["family"]], _median(observed[name], "testing", i, warm=True)
+            of, usual = found[group["family"]], _median(observed[name], "testing", i)
             for one in observed[name]:
                 of["cold" if one["cold"] else "warm"].append(one["compiling"][i])
                 if one["cold"]:
@@ -117,7 +108,7 @@ def traffic(observed: Mapping, facts: Mapping, names: Mapping[str, bool]) -> dic
         ratios = {name: cost_model.seconds_of(rows[name], terms) / counted[name] for name in names if not names[name]}
         found[way] = {"terms": terms, "predicted": ratios}
     files: dict[str, list[float]] = {}
-    for name in names:
+    for name in (name for name, is_seen in names.items() if is_seen):
         for group, sizes in zip(facts[name], observed[name][0]["files"], strict=True):
             for kind, size in sizes.items():
                 count = group["runs"] * {"rows": group["evaluations"], "checkpoint": group["state_bytes"]}.get(kind, 1)
@@ -144,16 +135,21 @@ def _of_look(of: Mapping, look: Mapping) -> tuple[Terms, Terms]:
     """What a look's seconds, and its operations, are of."""
     waiting = of["groups"] - look["trained"]
     common = {"look": 1.0, "group": of["groups"], "held group": of["held"]}
-    seconds = {"run": of["runs"], "waiting run": waiting * of["most"], "new run": look["new"] * of["most"]}
-    arms = {"arm": of["arms"], "arm and trained group": of["arms"] * look["trained"]}
-    return common | seconds | arms, common | {"waiting group": waiting, "new group": look["new"]}
+    common |= {"waiting group": waiting}
+    return common | {"new run": look["new"] * of["most"]}, common | {"new group": look["new"]}
 
 
-def _of_start(of: Mapping, makes: bool) -> tuple[Terms, Terms]:
-    """`makes`: of the first process, which makes the groups, and for each of them may look at all before it."""
+def _of_start(of: Mapping) -> tuple[Terms, Terms]:
     common = {"process": 1.0, "group": of["groups"]}
-    common |= {"pair of groups": of["groups"] ** 2 / 2} if makes else {}
     return common | {"arm": of["arms"], "run": of["runs"]}, common
+
+
+def alike(books: Sequence[Mapping]) -> dict[tuple, list[Mapping]]:
+    """Kind and size -> the books of it."""
+    found: dict[tuple, list[Mapping]] = {}
+    for book in books:
+        found.setdefault((book["kind"], *book["size"]), []).append(book)
+    return found
 
 
 def _book_rows(books: Sequence[Mapping]) -> dict[str, list[tuple[Terms, float, bool]]]:
@@ -164,15 +160,15 @@ def _book_rows(books: Sequence[Mapping]) -> dict[str, list[tuple[Terms, float, b
         for key, own in zip(("seconds", "operations"), terms, strict=True):
             found.setdefault(f"{name} {key}", []).append((own, max(1e-6, measured[key]), seen))
 
-    for book in books:
+    for book in (book for of in alike(books).values() for book in neighbours.best(of)):
         of, seen = book["found"], book["seen"]
         if book["kind"] == "Tables":
-            seconds = {"study": 1.0, "run": of["runs"], "arm and group": of["arms"] * of["groups"]}
+            seconds = {"study": 1.0, "run": of["runs"], "group": of["groups"]}
             found.setdefault("tables seconds", []).append((seconds, of["seconds"], seen))
             found.setdefault("tables bytes", []).append(({"study": 1.0, "run": of["runs"]}, of["bytes"], seen))
             continue
         for name in ("make", "before", "begin"):
-            add(name, _of_start(of, makes=name == "make"), of[name], seen)
+            add(name, _of_start(of), of[name], seen)
         for look in of["looks"]:
             add("look", _of_look(of, look), look, seen)
     return found

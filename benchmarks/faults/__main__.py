@@ -8,7 +8,6 @@ was broken. What is finished is written as it goes: --resume goes on after it, a
 import argparse
 import dataclasses
 import importlib
-import json
 import os
 import sys
 import tempfile
@@ -62,13 +61,10 @@ def main(argv=None) -> int:
     logging.set_verbosity(logging.ERROR)  # Orbax says at each reading what it did not find
     out = args.out or (record.RESULTS / "faults.json" if args.full and not args.only else None)
     found = record.opening("faults") | {"full": args.full, "rows": []}
-    if args.resume and out and out.exists():
-        kept = json.loads(out.read_text())
-        if any(kept[key] != found[key] for key in ("full", "hardware", "versions")):
-            words = f"--resume: {out} is of another machine, of other versions, or of less than --full"
-            flags.error(f"{words}; leave the flag out, and all is made again")
-        again = {one["room"] for one in kept["rows"] if one["broken"]}
-        found["rows"] = [one for one in kept["rows"] if one["room"] not in again]
+    if args.resume and out:
+        there = record.kept(out, found, ("full", "hardware", "versions"), flags).get("rows", [])
+        again = {one["room"] for one in there if one["broken"]}
+        found["rows"] = [one for one in there if one["room"] not in again]
     done = {one["room"] for one in found["rows"]}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")  # compiled once for all of them

@@ -1,7 +1,8 @@
 """Studies of a few seconds with everything that has state, on drawn images: what the faults are made in.
 
-Parts: mapped; vmapped; page: mapped, with page, tables and TensorBoard; wide, huge: mapped, of a few steps, with an arm
-whose four runs take 0.3 and 3 GB to hold, and several times that to train.
+Parts: mapped; vmapped; streamed: vmapped, its images read as they are needed; mesh: each batch over two devices; page:
+mapped, with page, tables and TensorBoard; wide, huge: mapped, of a few steps, with an arm whose four runs take 0.3 and
+3 GB to hold, and several times that to train.
 """
 
 from fmnist_jax import config as base
@@ -22,7 +23,9 @@ def get_config(part="mapped"):
     config.optimizer.learning_rate = 1e-2
     config.selection.weights = "best"
     config.selection.patience = 25  # of 30 evaluations: long enough to be killed in, and some runs may stop
-    config.population.mode = "vmap" if part == "vmapped" else "map"
+    config.population.mode = "vmap" if part in ("vmapped", "streamed") else "map"
+    config.population.stream = "always" if part == "streamed" else "never"
+    config.mesh = 2 if part == "mesh" else 1
     config.seeds = 2
     config.writers.page = config.writers.tensorboard = part == "page"
     config.platform = "cpu"

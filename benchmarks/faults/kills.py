@@ -34,6 +34,8 @@ SHORT = (
     *("after checkpoint", "prune", "within group.json", "within done.json", "after predictions.npz", "within rows"),
     *("within results.parquet", "within report.html"),
 )
+# Ways to train that have state of their own: images that are read as they are needed, and runs over several devices.
+OF_PARTS = {"streamed": ("step", "rows written", "save"), "mesh": ("within checkpoint", "step", "before manifest")}
 # Each makes some progress, so that ten of them find something to kill.
 TEN = (
     *(("half a row", 2), ("save", 2), ("step", 7), ("within checkpoint", 2), ("before manifest", 2), ("prune", 2)),
@@ -45,7 +47,8 @@ def measure(full: bool, scratch: Path) -> list[Row]:
     """Of kills once a study, and of ten in one."""
     points = list(POINTS) if full else list(SHORT)
     once = [_at(point, scratch) for point in points]
-    once += [_at_random(i, scratch, () if full else QUICK) for i in range((KILLS if full else 20) - len(points))]
+    once += [_at(point, scratch, part) for part, of in OF_PARTS.items() for point in of[: None if full else 1]]
+    once += [_at_random(i, scratch, () if full else QUICK) for i in range((KILLS if full else 20) - len(once))]
     ten = [_ten(i, scratch) for i in range(10 if full else 1)]
     promise = "the next session has the bits of an undisturbed one; no row is lost or there twice"
     return [
@@ -54,12 +57,13 @@ def measure(full: bool, scratch: Path) -> list[Row]:
     ]
 
 
-def _at(point: str, scratch: Path):
-    part = "page" if point.partition(" ")[2] in ON_THE_PAGE else "mapped"
+def _at(point: str, scratch: Path, part: str = ""):
+    name = f"{point}, {part}" if part else point
+    part = part or ("page" if point.partition(" ")[2] in ON_THE_PAGE else "mapped")
     kills = [(point, NTH.get(point, 1))]
     if point in AFTER_ANOTHER:
         kills.insert(0, AFTER_ANOTHER[point])
-    return trial(point, lambda own: killed(own, scratch, kills, part, *QUICK), scratch)
+    return trial(name, lambda own: killed(own, scratch, kills, part, *QUICK), scratch)
 
 
 def _at_random(i: int, scratch: Path, flags: Sequence[str]):

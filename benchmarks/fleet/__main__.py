@@ -28,8 +28,9 @@ from benchmarks.fleet.model import Costs, Fleet
 DEVICES = (10, 32, 100, 256, 1024, 4096)
 RATES = (0.0, 1 / 24, 1.0, 6.0)  # preemptions an hour and host
 BASE_RATE, BASE_DEVICES = 1 / 24, (256, 4096)  # of what is looked at closely
+DRAWS = 5  # of preemptions, where a cost is halved: each against the same one as it is
 HARSH_RATE = 1.0
-RUNS, SEEDS, PROGRAMS = 1_000_000, 10, 16
+RUNS, OF_AN_ARM, PROGRAMS = 1_000_000, 10, 16
 CHECKPOINTS_AS = {"cnn": 3, "mlp": 10}  # workload -> of a run, as configs/ has them
 GROUPS_OF = {  # (workload, kind) -> runs of a group: some minutes of a host
     **{("cnn", CORES.name): 64, ("cnn", ACCELERATORS.name): 1024},
@@ -37,7 +38,7 @@ GROUPS_OF = {  # (workload, kind) -> runs of a group: some minutes of a host
 }
 GROUPS = {"cnn": (8, 16, 32, 64, 128, 256), "mlp": (64, 256, 1024, 4096)}
 CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
-# Then a simulation is given up: so many times the work alone, and as many days; so many preemptions while it trains.
+# Then a simulation is given up: after so many times the work alone, and as many days; or so many preemptions.
 PATIENCE, MOST_PREEMPTIONS = 20, 300_000
 FIGURE = Path(__file__).parents[2] / "docs" / "scaling.png"
 # What could be done, one after the other: each with those before it.
@@ -52,11 +53,11 @@ HALVED = {  # name -> the fields of Costs that are halved
         f"look_{name}"
         for name in ("new_bytes", "operations", "operations_trained", "operations_held", "operations_new")
     ),
-    "compiling": ("compile",),
+    "compiling": ("compile", "test_compile"),
     "opening groups": ("group",),
     "checkpoints, on the host": ("checkpoint",),
     "checkpoints, on the disk": ("checkpoint_bytes",),
-    "testing": ("test",),
+    "testing": ("test", "test_own"),
     "tables": ("tables",),
 }
 KINDS = {kind.name: kind for kind in (CORES, ACCELERATORS)}
@@ -68,10 +69,14 @@ OTHERWISE = {  # name -> fields of Fleet, and what becomes of them
     "(one cache of programs for all)": {"shared_cache": lambda fleet: True},
 }
 KEEP_EVERY = 20  # simulations
+CODE = ("benchmarks/fleet", "benchmarks/server.py", "benchmarks/costs/model.py")  # that a result depends on
 
 
 class Case(NamedTuple):
-    """One simulation; `part` of the results, and `changed`, if something is, of HALVED or OTHERWISE."""
+    """One simulation; `part` of the results, and `changed`, if something is, of HALVED or OTHERWISE.
+
+    `draw` numbers its preemptions: of one number they come to a host after the same seconds, whatever else is changed.
+    """
 
     part: str
     workload: str
@@ -83,6 +88,7 @@ class Case(NamedTuple):
     checkpoints: int
     runs: int
     changed: str = ""
+    draw: int = 0
 
 
 def cases(smoke: bool) -> list[Case]:
@@ -96,7 +102,7 @@ def cases(smoke: bool) -> list[Case]:
             found.append(Case("fleets", name, kind, way, count, rate, GROUPS_OF[name, kind], checkpoints, runs))
         for way, count, changed in itertools.product((AS_IT_IS, SHARED_TESTS), base, ("", *HALVED, *OTHERWISE)):
             of = name, CORES.name, way, count, BASE_RATE, GROUPS_OF[name, CORES.name], checkpoints, runs, changed
-            found.append(Case("halved", *of))
+            found += [Case("halved", *of, draw) for draw in range(2 if smoke else DRAWS)]
         ways = ((AS_IT_IS, BASE_RATE), (SHARED_TESTS, BASE_RATE), (SHARED_TESTS, HARSH_RATE))
         for (way, rate), of_group, checkpoints in itertools.product(ways, GROUPS[name], CHECKPOINTS[name]):
             found.append(Case("cuts", name, CORES.name, way, base[-1], rate, of_group, checkpoints, runs))
@@ -107,13 +113,13 @@ def row(case: Case, found: Mapping) -> dict:
     """What came of it: seconds, device-seconds by cause, and what the training alone would take."""
     hosts = math.ceil(case.devices / KINDS[case.kind].devices)
     kind = dataclasses.replace(KINDS[case.kind], devices=case.devices / hosts)
-    study = Study(case.workload, case.runs, case.runs // SEEDS, PROGRAMS, case.of_group, case.checkpoints)
+    study = Study(case.workload, case.runs, case.runs // OF_AN_ARM, PROGRAMS, case.of_group, case.checkpoints)
     costs = ways(fleet_costs.costs(study, kind, found), found)[case.way]
     fleet = Fleet(hosts, kind.devices, preemptions=case.preemptions_an_hour, back=BACK)
     costs, fleet = changed(costs, fleet, case.changed)
     work = fleet_costs.work(study)
     alone = work.groups * work.segments * costs.segment / fleet.hosts
-    out = simulate(work, costs, fleet, DISK, until=PATIENCE * (alone + 86_400), most=MOST_PREEMPTIONS)
+    out = simulate(work, costs, fleet, DISK, case.draw, until=PATIENCE * (alone + 86_400), most=MOST_PREEMPTIONS)
     return {
         **case._asdict(),
         "alone_seconds": alone,
@@ -122,6 +128,7 @@ def row(case: Case, found: Mapping) -> dict:
         "device_seconds": out.device_seconds,
         "spent": out.spent,
         "waste": out.waste,
+        "given_up": out.given_up,
         "preemptions": out.preemptions,
         "takeovers": out.takeovers,
     }
@@ -159,7 +166,7 @@ def assumed(found: Mapping, smoke: bool) -> dict:
     """What is simulated: the study, what is assumed, and the costs of its hosts."""
     runs = max(case.runs for case in cases(smoke))
     studies = {
-        of: Study(of[0], runs, runs // SEEDS, PROGRAMS, of_group, CHECKPOINTS_AS[of[0]])
+        of: Study(of[0], runs, runs // OF_AN_ARM, PROGRAMS, of_group, CHECKPOINTS_AS[of[0]])
         for of, of_group in GROUPS_OF.items()
     }
     of_hosts = [
@@ -171,7 +178,8 @@ def assumed(found: Mapping, smoke: bool) -> dict:
     ]
     kinds = [dataclasses.asdict(kind) for kind in KINDS.values()]
     return {
-        "study": {"runs": runs, "arms": runs // SEEDS, "programs": PROGRAMS},
+        "study": {"runs": runs, "arms": runs // OF_AN_ARM, "programs": PROGRAMS},
+        "measured_at_most": {name: fleet_costs.largest(found, name) for name in ("arms", "runs", "groups")},
         "assumed": {"disk": dataclasses.asdict(DISK), "back": BACK, "kinds": kinds},
         "costs": of_hosts,
         "bytes_left": {name: fleet_costs.bytes_left(study, found) for (name, _), study in studies.items()},
@@ -189,16 +197,16 @@ def main(argv=None) -> None:
         flags.error(f"--costs={args.costs}: not there; python -m benchmarks.costs writes it")
     costs, path = json.loads(args.costs.read_text()), record.place("fleet", args)
     of = {key: costs[key] for key in ("command", "date", "hardware")}
-    kept = json.loads(path.read_text()) if args.resume and path.exists() else {}
-    rows = kept["rows"] if kept.get("measured") == of else []
-    found = {**record.opening("fleet"), "measured": of, **assumed(costs, args.smoke), "rows": rows}
+    found = {**record.opening("fleet"), "code": record.code(*CODE), "measured": of, **assumed(costs, args.smoke)}
+    rows = record.kept(path, found, ("code", "measured"), flags).get("rows", []) if args.resume else []
+    found["rows"] = rows
 
     def keep() -> None:
         record.write(found, path, Console(quiet=True))
 
     measure(costs, args.smoke, rows, keep)
-    tables.show(fleet_chapters.fleet(found), console)
     record.write(found, path, console)
+    tables.show(fleet_chapters.fleet(found), console)
     fleet_plot.plot(found, args.figure or (path.with_suffix(".png") if args.smoke else FIGURE))
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks import record
+from benchmarks.fleet.model import CAUSES
 from benchmarks.scaling_chapters import digits, size, small, span
 from benchmarks.tables import Table
 
 MOVED = 0.01  # a change of time that is shown
 SHOWN = 0.005  # of all device-hours: a cause that has less everywhere gets no column
 NAMES = {"cnn": "alexander CNN, 3 epochs", "mlp": "784-10-10 MLP, 15,000 steps"}
-COSTS = {  # field of fleet_model.Costs -> what it is called, and how it is said
+COSTS = {  # field of benchmarks.fleet.model.Costs -> what it is called, and how it is said
     "segment": ("training a group to its next checkpoint", small),
     "checkpoint": ("a checkpoint, on the host", small),
     "checkpoint_bytes": ("... on the disk", size),
@@ -20,7 +22,9 @@ COSTS = {  # field of fleet_model.Costs -> what it is called, and how it is said
     "look_trained": ("... more, a group that is trained", small),
     "look_operations": ("... operations on the disk", digits),
     "look_operations_held": ("... more, a group that another has", digits),
-    "compile": ("compiling", small),
+    "compile": ("compiling a program", small),
+    "load": ("... or loading it", small),
+    "test_compile": ("... of a test, more", small),
     "group": ("opening and closing a group", small),
     "restore": ("restoring one", small),
     "test": ("testing one, at the end, on one host", small),
@@ -42,7 +46,13 @@ def hosts(found: Mapping) -> list[Table | str]:
         *([name, *(say(one[key]) for one in found["costs"])] for key, (name, say) in COSTS.items()),
     ]
     left = ", ".join(f"{NAMES[name]}: {size(count)}" for name, count in found["bytes_left"].items())
-    return [Table("What a host takes", ["", *names], lines), f"What the whole study leaves on the disk: {left}."]
+    here = {**found["study"], "groups": max(one["groups"] for one in found["costs"])}
+    far = [f"{most:,} {what} (here {here[what]:,})" for what, most in found["measured_at_most"].items()]
+    return [
+        Table("What a host takes", ["", *names], lines),
+        f"What the whole study leaves on the disk: {left}.",
+        f"**Extrapolated**: turns, looks and tables were measured of studies of up to {', '.join(far)}.",
+    ]
 
 
 def rate_words(an_hour: float) -> str:
@@ -98,7 +108,8 @@ def sizes(found: Mapping) -> list[Table | str]:
 
 def causes(found: Mapping) -> list[Table | str]:
     """Where the device-hours went, of fleets of cores."""
-    parts, base, assumed = [], base_rate(found), _assumed(found)
+    base, assumed = base_rate(found), _assumed(found)
+    parts: list[Table | str] = [Table("What they are booked under", ["", "what it is"], list(CAUSES.items()))]
     for (workload, kind, way), rows in _alike(of_part(found, "fleets"), "workload", "kind", "way").items():
         rows = [one for one in rows if one["preemptions_an_hour"] == base and kind not in assumed]
         shares = [{name: value / one["device_seconds"] for name, value in one["spent"].items()} for one in rows]
@@ -120,26 +131,34 @@ def bottlenecks(found: Mapping) -> list[Table | str]:
         columns = _alike(rows, "way", "devices")
         ratios = {column: _ratios(of) for column, of in columns.items()}
         least = {
-            column: min((ratio for name, ratio in of.items() if ratio and not name.startswith("(")), default=None)
+            column: min((ratio["median"] for name, ratio in of.items() if ratio and name[0] != "("), default=None)
             for column, of in ratios.items()
         }
         lines = []
         for name in next(iter(ratios.values())):
             values = {column: of[name] for column, of in ratios.items()}
-            if any(value and abs(value - 1) >= MOVED for value in values.values()):
-                shown = [f"{value:.2f}" if value else "–" for value in values.values()]
-                top = [value is not None and value == least[column] for column, value in values.items()]
+            if any(_moved(value) for value in values.values() if value):
+                shown = [record.ranged(value, "") if value else "–" for value in values.values()]
+                top = [value is not None and value["median"] == least[column] for column, value in values.items()]
                 lines.append([name, *(f"**{text}**" if best else text for text, best in zip(shown, top, strict=True))])
         headings = [f"{way}, {count:,} devices" for way, count in columns]
         parts.append(Table(f"{NAMES[workload]}: time with a cost halved", ["halved", *headings], lines))
     return parts
 
 
-def _ratios(rows: Sequence[Mapping]) -> dict[str, float | None]:
-    """What was changed -> time over the time without; None, where one of both was given up."""
-    usual = next(one["seconds"] for one in rows if not one["changed"])
-    others = {one["changed"]: one["seconds"] for one in rows if one["changed"]}
-    return {name: seconds / usual if seconds and usual else None for name, seconds in others.items()}
+def _ratios(rows: Sequence[Mapping]) -> dict[str, dict | None]:
+    """What was changed -> time over the time without, draw by draw; None, where one of them was given up."""
+    usual = {one["draw"]: one["seconds"] for one in rows if not one["changed"]}
+    found = {}
+    for (name,), of in _alike([one for one in rows if one["changed"]], "changed").items():
+        pairs = [(one["seconds"], usual[one["draw"]]) for one in of]
+        found[name] = record.ratios(*zip(*pairs, strict=True)) if all(a and b for a, b in pairs) else None
+    return found
+
+
+def _moved(ratio: Mapping) -> bool:
+    """Whether all draws say that it takes less, or all that it takes more, by so much that it is worth a line."""
+    return ratio["max"] <= 1 - MOVED or ratio["min"] >= 1 + MOVED
 
 
 def cuts(found: Mapping) -> list[Table | str]:

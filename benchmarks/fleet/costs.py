@@ -71,7 +71,6 @@ def costs(study: Study, kind: Kind, found: Mapping, disk: Disk = DISK) -> Costs:
     saving = coefficient("checkpoint", 0.0) + size * coefficient("checkpoint byte", 0.0)
     segments = training - coefficient("group", 0.0) - study.checkpoints * saving
     sizes = {"process": 1, "study": 1, "look": 1, "group": study.groups, "arm": study.arms, "run": study.runs}
-    sizes |= {"arm and group": study.arms * study.groups, "pair of groups": study.groups**2 / 2}
 
     def of(name: str) -> float:
         """Those terms of the bookkeeping whose quantities stay as they are."""
@@ -82,15 +81,15 @@ def costs(study: Study, kind: Kind, found: Mapping, disk: Disk = DISK) -> Costs:
         return books[name]["terms"].get(key, 0.0)
 
     in_turn = of("begin seconds") + of("begin operations") / disk.operations_each
-    waiting = term("look seconds", "waiting run")
+    waiting = term("look seconds", "waiting group")
     return Costs(
         segment=segments / study.checkpoints,
         start=own["start"] + of("before seconds"),
         start_operations=of("before operations"),
         begin=in_turn,
         make=max(0.0, of("make seconds") + of("make operations") / disk.operations_each - in_turn),
-        look=of("look seconds") + waiting * study.runs,
-        look_trained=term("look seconds", "arm and trained group") * study.arms - waiting * study.of_group,
+        look=of("look seconds") + waiting * study.groups,
+        look_trained=-waiting,
         look_new=term("look seconds", "new run") * study.of_group,
         look_new_bytes=found["traffic"]["files"]["done"]["median"] * study.of_group,
         look_operations=of("look operations") + term("look operations", "waiting group") * study.groups,
@@ -98,6 +97,8 @@ def costs(study: Study, kind: Kind, found: Mapping, disk: Disk = DISK) -> Costs:
         look_operations_held=term("look operations", "held group"),
         look_operations_new=term("look operations", "new group"),
         compile=own["compile"][family]["cold"],
+        load=own["compile"][family]["warm"],
+        test_compile=own["compile"][family]["cold test"],
         group=coefficient("group", 0.0),
         restore=size * coefficient("restored byte", 0.0),
         checkpoint=saving,
@@ -121,6 +122,11 @@ def bytes_left(study: Study, found: Mapping) -> float:
     return study.runs * (of_run + kept * files["checkpoint"] * one["state_bytes"])
 
 
+def largest(found: Mapping, what: str) -> int:
+    """Of "arms", "runs" or "groups", the most of a study whose bookkeeping was measured."""
+    return max(book["found"][what] for book in found["books"] if book["kind"] == "Size")
+
+
 def without_books(costs: Costs, found: Mapping) -> Costs:
     """As if to begin and to look took nothing: what they take grows with the study, and could be less."""
     free = {field.name: 0.0 for field in dataclasses.fields(costs) if field.name.startswith("look")}
@@ -129,4 +135,4 @@ def without_books(costs: Costs, found: Mapping) -> Costs:
 
 def with_shared_tests(costs: Costs) -> Costs:
     """As if every host tested what it has trained, at once."""
-    return dataclasses.replace(costs, group=costs.group + costs.test, test=0.0)
+    return dataclasses.replace(costs, test_own=costs.test, test=0.0)

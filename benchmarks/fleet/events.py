@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.fleet import model as fleet_model
 from benchmarks.fleet import process as fleet_process
 from benchmarks.fleet.model import CAUSES, LOST, TRAINING, Costs, Disk, Fleet, Host, Outcome, Work
 from benchmarks.fleet.pool import Pool
@@ -29,10 +30,10 @@ def simulate(
 
     Args:
       preempted: (second, host) beside those that are drawn.
-      until, most: give up after so many seconds, or so many preemptions before all is trained; then `Outcome.seconds`
-        is infinite.
+      seed: of the preemptions; those of a host are its own, and the same whatever anything costs.
+      until, most: give up after so many seconds, or so many preemptions; then `Outcome.seconds` is infinite.
     """
-    return Simulation(work, costs, fleet, disk, np.random.default_rng(seed), preempted).run(until, most)
+    return Simulation(work, costs, fleet, disk, np.random.SeedSequence(seed), preempted).run(until, most)
 
 
 class Simulation:
@@ -40,7 +41,8 @@ class Simulation:
 
     Attributes:
       done: of every group, how many segments are in a whole checkpoint.
-      compiled: programs that some host has compiled.
+      compiled: programs that some host has compiled, of what and of which groups.
+      made: the share of the groups that is there to be taken up; whoever has the turn makes the rest.
       concluder: who tests and writes the tables, now that all is trained.
     """
 
@@ -50,21 +52,23 @@ class Simulation:
         costs: Costs,
         fleet: Fleet,
         disk: Disk,
-        rng: np.random.Generator,
+        seeds: np.random.SeedSequence,
         preempted: Sequence[tuple[float, int]] = (),
     ):
-        self.work, self.costs, self.fleet, self._rng = work, costs, fleet, rng
+        self.work, self.costs, self.fleet = work, costs, fleet
         self._disk = Server(disk.bytes, disk.bytes_each)
         self._operations = Server(disk.operations, disk.operations_each)
         self.now, self.ended, self._trained_at = 0.0, math.inf, math.inf
         self._spent = dict.fromkeys(CAUSES, 0.0)
         self.pool = Pool(work.groups, costs, fleet, self._spent)
-        self.hosts = [Host(i) for i in range(fleet.hosts)]
+        self.hosts = [Host(i, np.random.default_rng(own)) for i, own in enumerate(seeds.spawn(fleet.hosts))]
         self.done, self._ends = [0.0] * work.groups, [0] * work.groups
         self.trained = self.tested = self._preemptions = 0
-        self.begun, self.compiled, self.concluder = False, set(), None
-        self._turns: deque[tuple[Host, int, float]] = deque()
+        self.made, self.compiled, self.concluder = 0.0, set(), None
+        self._turns: deque[tuple[Host, int]] = deque()
         self._turn: Host | None = None
+        self._granted = 0.0  # when
+        self._given_up: str | None = None
         self._held = 0.0  # seconds of hosts that were there and are gone
         self._events: list[tuple] = []  # (time, number, what, host, version)
         self._numbers = 0
@@ -83,8 +87,11 @@ class Simulation:
                 self.pool.next(self.trained, self._operations),
             )
             soonest = min(sources)
-            hopeless = self._preemptions > most and math.isinf(self._trained_at)
-            if math.isinf(soonest) or soonest > until or hopeless:
+            if self._preemptions > most:
+                self._given_up = fleet_model.TOO_MANY_PREEMPTIONS
+            elif math.isinf(soonest) or soonest > until:
+                self._given_up = fleet_model.TOOK_TOO_LONG
+            if self._given_up:
                 break
             self.now = max(self.now, soonest)
             self._happen(sources.index(soonest))
@@ -113,7 +120,7 @@ class Simulation:
         devices = self.fleet.devices
         spent = {cause: seconds * devices for cause, seconds in self._spent.items()}
         counts = self._preemptions, self.pool.takeovers, tuple(self._ends)
-        return Outcome(self.ended, self._trained_at, spent, self._held * devices, *counts)
+        return Outcome(self.ended, self._trained_at, spent, self._held * devices, *counts, self._given_up)
 
     def save(self, host: Host, segments: float) -> None:
         """Sends a checkpoint of a host's group on its way."""
@@ -137,9 +144,9 @@ class Simulation:
         heapq.heappush(self._events, (at, self._numbers, what, host, version))
 
     def _start(self, host: Host, version: int | None = None) -> None:
-        host.starts(self.now, fleet_process.life(self, host), self.fleet.shared_cache)
+        host.starts(self.now, fleet_process.life(self, host))
         if self.fleet.preemptions:
-            lasts = self._rng.exponential(3600 / self.fleet.preemptions)
+            lasts = host.chance.exponential(3600 / self.fleet.preemptions)
             self._push(self.now + lasts, self._preempt, host, host.lives)
         self._next(host)
 
@@ -161,8 +168,8 @@ class Simulation:
                 host.job = server, server.add(self.now, amount, (host, False))
             elif kind == "saved" and host.saving:
                 host.waits = True
-            elif kind == "turn" and amount:
-                self._turns.append((host, host.version, amount))
+            elif kind == "turn" and (self.costs.begin or self.costs.make):
+                self._turns.append((host, host.version))
                 self._next_turn()
             elif kind == "park":
                 self.pool.park(host, self.now)
@@ -173,14 +180,15 @@ class Simulation:
 
     def _next_turn(self) -> None:
         while self._turn is None and self._turns:
-            host, version, seconds = self._turns.popleft()
+            host, version = self._turns.popleft()
             if version == host.version:
-                self._turn = host
+                self._turn, self._granted = host, self.now
+                seconds = self.costs.begin + self.costs.make * (1 - self.made)
                 self._push(self.now + seconds, self._turned, host, version)
 
     def _turned(self, host: Host, version: int) -> None:
         if version == host.version:
-            self._turn = None
+            self._turn, self.made = None, 1.0
             self._next_turn()
             self._resume(host, version)
 
@@ -218,6 +226,9 @@ class Simulation:
         self._held += self.now - host.born
         self._push(self.now + self.fleet.back, self._start, host, None)
         if self._turn is host:
+            if self.costs.make:  # what it has made of the groups stays
+                since = max(0.0, self.now - self._granted - self.costs.begin)
+                self.made = min(1.0, self.made + since / self.costs.make)
             self._turn = None
             self._next_turn()
         if self.concluder is host:
@@ -238,7 +249,7 @@ class Simulation:
             self.done[host.group] += host.unsaved / self.costs.segment if self.costs.segment else 0.0
         else:
             self._spent[LOST] += host.unsaved
-        silent = None if fleet.notice else self.now - self._rng.uniform(0, fleet.beat)
+        silent = None if fleet.notice else self.now - host.chance.uniform(0, fleet.beat)
         self.pool.drop(host.group, self.now, silent)
 
     def _pass_on(self) -> None:

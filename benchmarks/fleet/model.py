@@ -11,16 +11,32 @@ import dataclasses
 import math
 from collections.abc import Generator
 
+import numpy as np
+
 from benchmarks.server import Server
 
 TRAINING, STARTING, TURN, LOOKING = "training", "starting", "waiting for a turn", "looking for a group"
 COMPILING, AGAIN, OPENING, RESTORING = "compiling", "compiling again", "opening groups", "restoring"
-SAVING, DISK, LOST = "checkpoints", "waiting for the disk", "lost since a checkpoint"
-LEASE, IDLE, CONCLUDING = "waiting for a lease", "idle at the end", "testing and tables"
-CAUSES = (
-    *(TRAINING, STARTING, TURN, LOOKING, COMPILING, AGAIN, OPENING, RESTORING),
-    *(SAVING, DISK, LOST, LEASE, IDLE, CONCLUDING),
-)
+LOADING, SAVING, DISK, LOST = "loading programs", "checkpoints", "waiting for the disk", "lost since a checkpoint"
+LEASE, IDLE, CONCLUDING = "waiting for a lease", "nothing left to take", "testing and tables"
+CAUSES = {  # of a second of a host that is there -> what it says
+    TRAINING: "what ends in a whole checkpoint",
+    STARTING: "a process that starts, up to where it asks for its turn",
+    TURN: "waiting for the turn to begin, which one process has at a time, and having it",
+    LOOKING: "between two groups, up to the next one that is free",
+    COMPILING: "a program that no host has compiled before",
+    AGAIN: "a program that another host has compiled, or this one before it was preempted",
+    LOADING: "the same, out of a cache that all hosts share",
+    OPENING: "taking a group up, and closing it",
+    RESTORING: "a group that goes on from a checkpoint",
+    SAVING: "a checkpoint, as long as the next segment waits for it",
+    DISK: "for an earlier checkpoint that is still on its way, or for one to be read",
+    LOST: "training that was in no whole checkpoint when its host was preempted",
+    LEASE: "no group is free, but one is of a host that is gone, and its lease has not passed yet",
+    IDLE: "every group is trained, or another has it",
+    CONCLUDING: "tests and tables, on one host; where each host tests its own groups, those too",
+}
+TOOK_TOO_LONG, TOO_MANY_PREEMPTIONS = "too long", "too many preemptions"  # why a simulation was given up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +65,15 @@ class Costs:
     look_operations_trained: float = 0.0  # more of them, a group that is trained; of fewer, less than zero
     look_operations_held: float = 0.0  # ... a group that another host has
     look_operations_new: float = 0.0
-    compile: float = 0.0  # of a program, where it is not in the host's cache
+    compile: float = 0.0  # of a program, where it is in no cache
+    load: float = 0.0  # ... where it is in one that all hosts share
     group: float = 0.0  # of taking one up and closing it, but for compiling
     restore: float = 0.0  # of a group that goes on from a checkpoint
     checkpoint: float = 0.0  # before the next segment begins
     checkpoint_bytes: float = 0.0  # and what goes to the disk meanwhile
-    test: float = 0.0  # of a group, on the one host that concludes
+    test: float = 0.0  # of a group, on the one host that concludes, and reads its checkpoint for that
+    test_own: float = 0.0  # of a group, on the host that has trained it
+    test_compile: float = 0.0  # of a program's test, as `compile`
     tables: float = 0.0
 
 
@@ -94,6 +113,7 @@ class Outcome:
     preemptions: int
     takeovers: int
     ends: tuple[int, ...]  # how often each group was trained to its end
+    given_up: str | None = None  # why, if it was
 
     @property
     def waste(self) -> float:
@@ -106,16 +126,16 @@ class Host:
 
     __slots__ = (
         *("index", "life", "lives", "version", "born", "since", "cause", "job", "saving", "waits", "unsaved"),
-        *("group", "looks", "known", "programs"),
+        *("group", "looks", "known", "programs", "chance"),
     )
 
-    def __init__(self, index: int):
+    def __init__(self, index: int, chance: np.random.Generator):
         self.index, self.lives, self.version = index, 0, 0  # a version a wait: the end of an older one is of the past
-        self.programs: set[int] = set()
+        self.chance = chance  # its own, so that what one host draws does not depend on what others do
         self.life: Generator | None = None  # of the process that is there; None while it is away
 
-    def starts(self, now: float, life: Generator, keeps_programs: bool) -> None:
-        """A process that knows nothing yet."""
+    def starts(self, now: float, life: Generator) -> None:
+        """A process that knows nothing yet, of a host that has no cache yet."""
         self.life, self.born, self.since, self.cause = life, now, now, STARTING
         self.lives += 1
         self.job: tuple[Server, int] | None = None  # that it waits for
@@ -125,5 +145,4 @@ class Host:
         self.group: int | None = None
         self.looks: list[float] = []
         self.known = 0  # groups that it has read the results of
-        if not keeps_programs:
-            self.programs = set()
+        self.programs: set[tuple[str, int]] = set()  # that it has, of what and of which groups

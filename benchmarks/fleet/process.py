@@ -1,7 +1,7 @@
 """What a process of a simulated fleet does, from its start to the end of the study: what it waits for, and why.
 
 The wait comes first, the cause it is booked under last: ("sleep", seconds, cause), ("operations", count, cause),
-("transfer", bytes, cause), ("saved", None, cause), ("turn", seconds, cause), ("park", None, None).
+("transfer", bytes, cause), ("saved", None, cause), ("turn", None, cause), ("park", None, None).
 """
 
 import math
@@ -27,7 +27,9 @@ def life(fleet, host: model.Host) -> Iterator[Wait]:
     if fleet.concluder is not None:
         yield "park", None, None  # until the study has its answer, or whoever concludes is gone
     fleet.concluder = host
-    while fleet.tested < fleet.work.groups:
+    while fleet.costs.test and fleet.tested < fleet.work.groups:
+        yield from _program(fleet, host, "test", _program_of(fleet, fleet.tested), fleet.costs.test_compile)
+        yield "transfer", fleet.costs.checkpoint_bytes, model.CONCLUDING
         yield "sleep", fleet.costs.test, model.CONCLUDING
         fleet.tested += 1
     yield "sleep", fleet.costs.tables, model.CONCLUDING
@@ -38,9 +40,7 @@ def _begin(fleet) -> Iterator[Wait]:
     costs = fleet.costs
     yield "sleep", costs.start, model.STARTING
     yield "operations", costs.start_operations, model.STARTING
-    first = not fleet.begun
-    fleet.begun = True
-    yield "turn", costs.begin + (costs.make if first else 0.0), model.TURN
+    yield "turn", None, model.TURN
 
 
 def _look(fleet, host: model.Host) -> Iterator[Wait]:
@@ -53,11 +53,8 @@ def _look(fleet, host: model.Host) -> Iterator[Wait]:
 
 
 def _train(fleet, host: model.Host, group: int) -> Iterator[Wait]:
-    costs, work, program = fleet.costs, fleet.work, group * fleet.work.programs // fleet.work.groups
-    if program not in (fleet.compiled if fleet.fleet.shared_cache else host.programs):
-        yield "sleep", costs.compile, model.AGAIN if program in fleet.compiled else model.COMPILING
-        host.programs.add(program)
-        fleet.compiled.add(program)
+    costs, work, program = fleet.costs, fleet.work, _program_of(fleet, group)
+    yield from _program(fleet, host, "training", program, costs.compile)
     yield "sleep", costs.group, model.OPENING
     if (at := fleet.done[group]) > 0:
         yield "sleep", costs.restore, model.RESTORING
@@ -70,4 +67,26 @@ def _train(fleet, host: model.Host, group: int) -> Iterator[Wait]:
         yield "sleep", costs.checkpoint, model.SAVING
         fleet.save(host, at)
     yield "saved", None, model.DISK
+    if costs.test_own:
+        yield from _program(fleet, host, "test", program, costs.test_compile)
+        yield "sleep", costs.test_own, model.CONCLUDING
     fleet.finish(host)
+
+
+def _program_of(fleet, group: int) -> int:
+    return group * fleet.work.programs // fleet.work.groups
+
+
+def _program(fleet, host: model.Host, what: str, number: int, seconds: float) -> Iterator[Wait]:
+    """Compiled, or loaded, if this process has not got it."""
+    program = what, number
+    if program in host.programs:
+        return
+    if program not in fleet.compiled:
+        yield "sleep", seconds, model.COMPILING
+    elif fleet.fleet.shared_cache:
+        yield "sleep", fleet.costs.load, model.LOADING
+    else:
+        yield "sleep", seconds, model.AGAIN
+    host.programs.add(program)
+    fleet.compiled.add(program)
