@@ -58,7 +58,8 @@ class Workshop:
 
     def streamed(self, sources: Iterable[config.DatasetConfig]) -> list[str]:
         """Why the images of these are streamed, in a line each; none where they are not."""
-        places = (residence(self.dataset(source), self.checked) for source in sources)
+        distinct = {_data_key(source): source for source in sources}.values()  # of a hundred thousand arms, perhaps
+        places = (residence(self.dataset(source), self.checked) for source in distinct)
         return list(dict.fromkeys(str(place) for place in places if place.streamed))
 
     def fingerprints(self) -> dict[str, str]:

@@ -10,6 +10,8 @@ from fmnist_jax import arms, groups, programs, train, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.errors import RunError
 
+_ENDS = {"done.json", "failed.json", "split.json"}  # with one of them a group waits no more
+
 
 class Place:
     """A group's directory."""
@@ -110,6 +112,13 @@ def make(workdir: Path, parts: Iterable[tuple[Sequence[groups.Prepared], Sequenc
         _make(workdir / "groups" / str(number), prepared, runs)
 
 
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):  # none yet, or none any more
+        return []
+
+
 def _make(directory: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     first = prepared[runs[0][0]]
@@ -129,51 +138,56 @@ class Standing:
       places: them.
       runs: all that are in some group, of this study or of one it was before.
       limits: run -> how many a group of it may have, where more did not fit into memory.
-      trained: names of groups that `look` has found to be at their end.
+      trained: names of those that are at their end, as far as seen.
+      waiting: those that were neither trained nor failed when they were last looked at.
     """
 
     def __init__(self, directory: Path, wanted: set[groups.RunKey]):
         self.directory, self.wanted = directory, wanted
         self._known: dict[str, Place] = {}
-        self.trained: set[str] = set()
         self.refresh()
 
     def refresh(self) -> "Standing":
-        """Looks for groups that were made, split or removed since."""
-        self._known = {place.name: self._known.get(place.name, place) for place in there(self.directory)}
-        self.trained.clear()
-        found = list(self._known.values())
-        whole = [place for place in found if place.most is None]
+        """Looks at every group anew: one question each, since many processes may ask the same disk."""
+        files = {name: _names(self.directory / "groups" / name) for name in self._numbers()}
+        files = {name: of for name, of in sorted(files.items(), key=lambda one: int(one[0])) if "group.json" in of}
+        make = lambda name: Place(self.directory / "groups" / name)  # noqa: E731
+        self._known = {name: self._known.get(name) or make(name) for name in files}
+        split = [place for name, place in self._known.items() if "split.json" in files[name]]
+        whole = [place for place in self._known.values() if place not in split]
         self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
         self.runs: set[groups.RunKey] = {key for place in whole for key in place.runs}
         self.limits: dict[groups.RunKey, int] = {}
-        for place in found:
-            if place.most is not None:
-                self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
+        for place in split:
+            self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
+        self.trained = {place.name for place in self.places if "done.json" in files[place.name]}
+        self.waiting = [place for place in self.places if not _ENDS.intersection(files[place.name])]
         return self
 
-    @property
-    def waiting(self) -> list[Place]:
-        """Groups that are neither trained nor failed."""
-        return [place for place in self.places if not place.trained and not place.failure]
-
-    def look(self) -> list[Place]:
-        """As `refresh` and `waiting`, for who looks often: one question of each group that was not trained before.
-
-        A group that was, and that another process has found damaged since, is that one's to train; `refresh` sees it.
-        """
-        names = {name for name in os.listdir(self.directory / "groups") if name.isdigit()}
+    def renew(self) -> None:
+        """As `refresh`, if groups were made or removed since; by one question, where there were none."""
+        names = self._numbers()
         made = any((self.directory / "groups" / name / "group.json").exists() for name in names - self._known.keys())
         if made or self._known.keys() - names:
             self.refresh()
-        waiting = []
+
+    def look(self) -> list[Place]:
+        """What is waiting now, for who looks often: nothing is asked of a group that was trained before.
+
+        One that was, and that another process has found damaged since, is that one's to train; `refresh` sees it.
+        """
+        self.renew()
+        self.waiting = []
         for place in (place for place in self.places if place.name not in self.trained):
-            names = os.listdir(place.directory)
-            if "done.json" in names:
+            files = _names(place.directory)
+            if "done.json" in files:
                 self.trained.add(place.name)
-            elif not {"failed.json", "split.json"}.intersection(names):
-                waiting.append(place)
-        return waiting
+            elif not _ENDS.intersection(files):
+                self.waiting.append(place)
+        return self.waiting
+
+    def _numbers(self) -> set[str]:
+        return {name for name in _names(self.directory / "groups") if name.isdigit()}
 
     def shares(self, place: Place, waiting: Sequence[Place]) -> tuple[float, float]:
         """The work that is not `waiting`, and that of `place`, as shares of all groups'."""

@@ -178,8 +178,10 @@ class _Study:
     def all_trained(self) -> bool:
         """Whether every run of the study is at its end."""
         self.store.look()
+        if any(not place.trained and place.most is None for place in self.standing.waiting):
+            return False  # without asking for all the others
         there = self.standing.refresh()
-        return self.wanted <= {key for place in there.places if place.trained for key in place.runs}
+        return self.wanted <= {key for place in there.places if place.name in there.trained for key in place.runs}
 
     @functools.cached_property
     def names(self) -> dict[str, str]:
@@ -201,7 +203,8 @@ class _Study:
 
     def divide(self) -> list:
         """The groups that are still to be made."""
-        there = self.standing.refresh()
+        self.standing.renew()
+        there = self.standing
         return groups.divide(self.workshop, self.arms, there.runs, there.limits, self.own)
 
     def check_references(self) -> None:
@@ -224,8 +227,8 @@ class _Study:
         """Makes the groups that are not there."""
         prints, shared = self.workshop.fingerprints(), not self.share.alone
         changed = workdir.claim(self.directory, self.keys, prints, shared, self.allow_change)
-        self.standing = places.Standing(self.directory, self.wanted)  # groups of a corrected config are gone
-        new = self.divide()
+        self.standing.renew()  # groups of a corrected config are gone
+        new = self.divide() if self.wanted - self.standing.runs else []  # one process at a time is here: be quick
         asked = {key: value for key, value in config.flatten(self.checked).items() if key in SAID}
         for change in [*changed, *workdir.keep_environment(self.directory, asked)]:
             self._say(f"not as before: {change}")
@@ -327,6 +330,7 @@ class _Study:
             live.say(f"group {place.name}: out of memory; its runs go on in two groups of half the width")
             with self.store.turn():
                 place.split()
+                self.standing.refresh()
                 places.make(self.directory, self.divide())
         elif attempt.failure:
             place.fail(attempt.failure)

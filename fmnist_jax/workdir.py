@@ -133,7 +133,7 @@ def claim(
     path, key = workdir / "config.json", FINGERPRINT
     there = writers.read_json(path) if path.exists() else {}
     known, changed = there.get(key, {}), []
-    if begun(workdir) or (shared and there):
+    if (shared and there) or begun(workdir):
         common = {name: value for name, value in known.items() if name in fingerprints}
         own = {name: value for name, value in fingerprints.items() if name in known}
         changed = _compare(workdir, {**there, key: common}, {**config, key: own}, allow_change)
