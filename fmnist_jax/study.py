@@ -234,7 +234,8 @@ class _Study:
             self._say(f"not as before: {change}")
         results.describe(self.directory, self.checked, self.arms)
         self._describe_data()
-        places.make(self.directory, new)
+        if new:
+            places.make(self.directory, new)
         if retry:
             for place in [*self.standing.refresh().places, refit.place(self.directory)]:
                 (place.directory / "failed.json").unlink(missing_ok=True)
