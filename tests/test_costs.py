@@ -5,6 +5,7 @@ import os
 import time
 
 import pytest
+from helpers import resolved, tiny
 
 from benchmarks import bookkeeping, neighbours
 from benchmarks.costs import __main__ as costs
@@ -149,6 +150,13 @@ def test_the_facts_of_a_study_by_hand():
     assert second["turns"] == 2  # three runs on two devices, side by side
     assert (second["looked_at"], second["tested"]) == (24, 60)
     assert second["state_bytes"] >= 3 * 4 * second["parameters"]  # with Adam's two moments
+
+
+@pytest.mark.parametrize(("flags", "filters"), [(["avx2", "avx512f"], [16, 32]), (["avx2"], [16, 24]), ([], [12, 24])])
+def test_channels_are_counted_as_a_core_computes_them(monkeypatch, flags, filters):
+    monkeypatch.setattr(cost_studies.machine, "hardware", lambda: {"flags": flags})
+    static, _ = resolved(tiny(model__filters=(12, 24)))
+    assert [block.filters for block in cost_studies._in_lanes(static.model).blocks] == filters
 
 
 def test_the_unseen_studies_differ_from_all_that_are_seen():

@@ -40,8 +40,8 @@ try:
 finally:
     note.write_text(Path("/proc/self/io").read_text())
 """
-# That a figure depends on.
-CODE = ("fmnist_jax", "benchmarks/costs", "benchmarks/bookkeeping.py", "benchmarks/scale.py", "benchmarks/children.py")
+# That what is observed depends on; with another model or other facts, --resume fits anew what was observed.
+CODE = ("fmnist_jax", "benchmarks/bookkeeping.py", "benchmarks/scale.py", "benchmarks/children.py")
 FILES = {"rows": "metrics.jsonl", "done": "done.json", "test": "test.json", "predictions": "predictions.npz"}
 
 
@@ -133,9 +133,10 @@ def main(argv=None) -> None:
     rounds, path = 2 if args.smoke else args.rounds, record.place("costs", args)
     found = {**record.opening("costs"), "code": record.code(*CODE)}
     kept = record.kept(path, found, ("hardware", "versions", "code"), flags) if args.resume else {}
-    found |= {"observed": kept.get("observed", {}), "books": kept.get("books", [])}
-    for name in studies:
-        found["observed"].setdefault(name, [])
+    asked = {name: repr(study) for name, study in studies.items()}
+    same = [name for name in studies if kept.get("asked", {}).get(name) == asked[name]]
+    found |= {"asked": asked, "observed": {name: kept["observed"][name] if name in same else [] for name in studies}}
+    found["books"] = kept.get("books", [])
     facts = {name: cost_studies.facts(config.parse(cost_studies.get_config(name))) for name in studies}
 
     patience = 0.0 if args.smoke else args.patience
