@@ -69,7 +69,11 @@ OTHERWISE = {  # name -> fields of Fleet, and what becomes of them
     "(one cache of programs for all)": {"shared_cache": lambda fleet: True},
 }
 KEEP_EVERY = 20  # simulations
-CODE = ("benchmarks/fleet", "benchmarks/server.py", "benchmarks/costs/model.py")  # that a result depends on
+SIMULATION = ("__main__", "costs", "events", "model", "pool", "process")
+CODE = (  # that a result depends on
+    *(f"benchmarks/fleet/{name}.py" for name in SIMULATION),
+    *("benchmarks/server.py", "benchmarks/costs/model.py"),
+)
 
 
 class Case(NamedTuple):

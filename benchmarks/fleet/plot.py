@@ -41,11 +41,11 @@ def plot(found: Mapping, path: Path) -> None:
     for axes in last:
         axes.set_axis_off()
     handles, labels = grid[1][0].get_legend_handles_labels()
-    last[0].legend(handles[::-1], labels[::-1], loc="upper left", ncols=4, fontsize=8, borderaxespad=0)
+    causes = last[0].legend(handles[::-1], labels[::-1], loc="upper left", ncols=4, fontsize=8, borderaxespad=0)
+    causes.set_in_layout(False)  # it goes on below the next column
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     study = found["study"]
-    note = f"Simulated, at costs measured here; {study['arms']:,} arms in {study['programs']} programs; {kind}; "
-    note += f"device-hours of hosts that are preempted {rate_words(base)}."
+    note = f"Simulated; {study['arms']:,} arms; {kind}; device-hours: preempted {rate_words(base)}."
     frame(figure, f"{study['runs']:,} runs on a fleet", note, {**found, "versions": {}})
     figure.savefig(path)
 
@@ -77,7 +77,8 @@ def _draw_times(axes, rows: Sequence[Mapping], ways: Sequence[str], base: float)
     axes.yaxis.set_major_locator(FixedLocator(list(SPANS)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: SPANS.get(round(value), "")))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(loc="lower left")
+    axes.set_ylim(top=20 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(loc="upper right", fontsize=8)
 
 
 def _draw_line(axes, rows: Sequence[Mapping], colour: str, label: str) -> None:
