@@ -1,11 +1,13 @@
 """Flags -> config -> study -> table: `python -m fmnist_jax.main --config=configs/cnn.py`."""
 
+import contextlib
 import logging
 import os
 import re
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 from absl import app, flags
@@ -164,6 +166,16 @@ def _check_argument(argument: str) -> None:
             raise config.wrong_type(found[2], found[3]) from None
 
 
+def _exit(status: int) -> NoReturn:
+    """After a failure at once: a save that failed may leave a thread that Python would wait for, for minutes."""
+    if status == 1:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def run() -> None:
     """Quiet libraries and a persistent compilation cache, then `main`, until a signal ends it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -175,7 +187,7 @@ def run() -> None:
     logging.getLogger("fmnist_jax").setLevel(logging.INFO)
     with signals.listen():
         try:
-            app.run(lambda argv: sys.exit(main(argv)), flags_parser=_parse_flags)
+            app.run(lambda argv: _exit(main(argv)), flags_parser=_parse_flags)
         except signals.Interrupted as stop:
             signals.leave(stop)
 
