@@ -1,6 +1,5 @@
 """Flags -> config -> study -> table: `python -m fmnist_jax.main --config=configs/cnn.py`."""
 
-import contextlib
 import logging
 import os
 import re
@@ -167,12 +166,8 @@ def _check_argument(argument: str) -> None:
 
 
 def _exit(status: int) -> NoReturn:
-    """After a failure at once: a save that failed may leave a thread that Python would wait for, for minutes."""
-    if status == 1:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
+    if status == 1:  # a save that has failed may leave a thread of Orbax's that waits for it for minutes
+        signals.leave(status)
     sys.exit(status)
 
 
@@ -189,7 +184,7 @@ def run() -> None:
         try:
             app.run(lambda argv: _exit(main(argv)), flags_parser=_parse_flags)
         except signals.Interrupted as stop:
-            signals.leave(stop)
+            signals.leave(128 + stop.signum, f"{stop}\n")
 
 
 if __name__ == "__main__":

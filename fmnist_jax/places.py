@@ -105,11 +105,11 @@ def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
 
 def make(workdir: Path, parts: Iterable[tuple[Sequence[groups.Prepared], Sequence[tuple[int, int, int]]]]) -> None:
     """New group directories, one for the runs of each part, as `groups.divide` has them."""
-    there = [p for p in workdir.glob("groups/*") if p.name.isdigit()]
+    groups_ = workdir / "groups"
     # An empty one is of a process that was killed before it could say what is in it.
-    numbers = [int(p.name) for p in there if any(not child.name.startswith(".") for child in p.iterdir())]
-    for number, (prepared, runs) in enumerate(parts, max(numbers, default=-1) + 1):
-        _make(workdir / "groups" / str(number), prepared, runs)
+    there = [n for n in _numbers(groups_) if any(not child.startswith(".") for child in _names(groups_ / n))]
+    for number, (prepared, runs) in enumerate(parts, max(map(int, there), default=-1) + 1):
+        _make(groups_ / str(number), prepared, runs)
 
 
 def _names(directory: Path) -> list[str]:
@@ -117,6 +117,10 @@ def _names(directory: Path) -> list[str]:
         return os.listdir(directory)
     except (FileNotFoundError, NotADirectoryError):  # none yet, or none any more
         return []
+
+
+def _numbers(directory: Path) -> set[str]:
+    return {name for name in _names(directory) if name.isdigit()}
 
 
 def _make(directory: Path, prepared: Sequence[groups.Prepared], runs: Sequence[tuple[int, int, int]]) -> None:
@@ -143,18 +147,17 @@ class Standing:
     """
 
     def __init__(self, directory: Path, wanted: set[groups.RunKey]):
-        self.directory, self.wanted = directory, wanted
+        self._groups, self.wanted = directory / "groups", wanted
         self._known: dict[str, Place] = {}
         self.refresh()
 
     def refresh(self) -> "Standing":
         """Looks at every group anew: one question each, since many processes may ask the same disk."""
-        files = {name: _names(self.directory / "groups" / name) for name in self._numbers()}
+        files = {name: _names(self._groups / name) for name in _numbers(self._groups)}
         files = {name: of for name, of in sorted(files.items(), key=lambda one: int(one[0])) if "group.json" in of}
-        make = lambda name: Place(self.directory / "groups" / name)  # noqa: E731
-        self._known = {name: self._known.get(name) or make(name) for name in files}
+        self._known = {name: self._known.get(name) or Place(self._groups / name) for name in files}
         split = [place for name, place in self._known.items() if "split.json" in files[name]]
-        whole = [place for place in self._known.values() if place not in split]
+        whole = [place for name, place in self._known.items() if "split.json" not in files[name]]
         self.places = [place for place in whole if not self.wanted.isdisjoint(place.runs)]
         self.runs: set[groups.RunKey] = {key for place in whole for key in place.runs}
         self.limits: dict[groups.RunKey, int] = {}
@@ -166,8 +169,8 @@ class Standing:
 
     def renew(self) -> None:
         """As `refresh`, if groups were made or removed since; by one question, where there were none."""
-        names = self._numbers()
-        made = any((self.directory / "groups" / name / "group.json").exists() for name in names - self._known.keys())
+        names = _numbers(self._groups)
+        made = any((self._groups / name / "group.json").exists() for name in names - self._known.keys())
         if made or self._known.keys() - names:
             self.refresh()
 
@@ -185,9 +188,6 @@ class Standing:
             elif not _ENDS.intersection(files):
                 self.waiting.append(place)
         return self.waiting
-
-    def _numbers(self) -> set[str]:
-        return {name for name in _names(self.directory / "groups") if name.isdigit()}
 
     def shares(self, place: Place, waiting: Sequence[Place]) -> tuple[float, float]:
         """The work that is not `waiting`, and that of `place`, as shares of all groups'."""

@@ -115,18 +115,18 @@ def _attend(ear: int, own: Heard) -> None:
             deadline = time.monotonic() + SECONDS
 
 
-def leave(stop: Interrupted) -> NoReturn:
-    """The end of a process that is stopped, and has saved all: at once, since threads may wait for ever at Python's."""
+def leave(status: int, words: str = "") -> NoReturn:
+    """The end of a process that was stopped or has failed: at once, since Python's may wait for threads for ever."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-    _say_and_exit(str(stop), stop.signum)
+    _say_and_exit(words, status)
 
 
 def _end(signum: int, words: str) -> NoReturn:
-    _say_and_exit(f"\n{words}; the same command goes on from the newest checkpoint", signum)
+    _say_and_exit(f"\n{words}; the same command goes on from the newest checkpoint\n", 128 + signum)
 
 
-def _say_and_exit(words: str, signum: int) -> NoReturn:
+def _say_and_exit(words: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):
-        print(words, file=sys.stderr, flush=True)
-    os._exit(128 + signum)
+        print(words, end="", file=sys.stderr, flush=True)
+    os._exit(status)

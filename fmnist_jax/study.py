@@ -278,11 +278,11 @@ class _Study:
         told: set[str] = set()  # groups whose results the line knows
         with self._live() as live:
             while waiting := carry.in_turn(self._waiting(of_all_shards), self.checked):
-                for place in self.standing.places:
-                    if place.name in self.standing.trained - told:
-                        live.called(self._called(place))
-                        live.add(_results(place))
-                told |= self.standing.trained
+                new = self.standing.trained - told
+                for place in (place for place in self.standing.places if place.name in new):
+                    live.called(self._called(place))
+                    live.add(_results(place))
+                told |= new
                 if self.share.alone:
                     self._follow(waiting[0], waiting, live)
                     self._train(waiting[0], live)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 
 import pytest
@@ -177,6 +178,9 @@ def test_operations_on_files_are_counted_while_asked_for(tmp_path):
         assert (tmp_path / "a" / "b").exists()
         assert os.listdir(tmp_path / "a") == ["b"]
         assert os.listdir(tmp_path) == ["a"]  # not below it
+        other = threading.Thread(target=os.stat, args=(tmp_path / "a",))
+        other.start()
+        other.join()
         while_asked = count[0]
     (tmp_path / "a" / "b").exists()
     assert while_asked == count[0] == 4

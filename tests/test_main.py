@@ -94,6 +94,23 @@ def test_verbose_shows_the_traceback(forked):
     assert "seeds=0: must be at least 1" in error
 
 
+FAILS = """
+import sys, threading
+
+from fmnist_jax import main
+
+threading.Thread(target=threading.Event().wait).start()  # as one of Orbax's, after a save has failed
+main.main = lambda argv: print("said") or 1
+sys.argv = ["main.py", "--config=configs/mlp.py"]
+main.run()
+"""
+
+
+def test_a_failure_ends_at_once_whatever_thread_it_leaves_behind():
+    done = subprocess.run([sys.executable, "-c", FAILS], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "said\n", "")
+
+
 def config_flag(part="mapped"):
     return f"--config={ROOT / 'benchmarks/faults/config.py'}:{part}"
 
