@@ -10,7 +10,7 @@ from fmnist_jax import arms, groups, programs, train, writers
 from fmnist_jax.arms import Arm
 from fmnist_jax.errors import RunError
 
-_ENDS = {"done.json", "failed.json", "split.json"}  # with one of them a group waits no more
+_ENDS = {"done.json", "failed.json", "split.json"}  # with one of them a group waits no more to be trained
 
 
 class Place:
@@ -31,22 +31,21 @@ class Place:
         return (self.directory / "done.json").exists()
 
     @property
-    def tested_runs(self) -> set[int]:
-        """Which of its runs have read the test set."""
+    def tested(self) -> tuple[set[int], int]:
+        """Which of its runs have read the test set, and over how many images their activities were correlated."""
         path = self.directory / "test.json"
-        return set(writers.read_json(path)["runs"]) if path.exists() else set()
-
-    @property
-    def activities(self) -> int:
-        """Over how many test images those runs' activities were correlated."""
-        path = self.directory / "test.json"
-        return writers.read_json(path).get("activities", 0) if path.exists() else 0  # older workdirs have no word of it
+        found = writers.read_json(path) if path.exists() else {"runs": []}
+        return set(found["runs"]), found.get("activities", 0)  # older workdirs have no word of them
 
     @property
     def most(self) -> int | None:
         """How many of its runs a group may have, if all of them did not fit into memory; then they go to others."""
         path = self.directory / "split.json"
         return writers.read_json(path)["most"] if path.exists() else None
+
+    def names(self) -> list[str]:
+        """Of the files in it, by one question; none where it is gone."""
+        return _names(self.directory)
 
     def split(self) -> None:
         """Gives its runs, two or more, up to groups of half its width, which start again."""
@@ -87,6 +86,11 @@ class Place:
         return max((int(path.name.split(".")[0]) for path in manifests), default=0)
 
 
+def waits(place: Place) -> bool:
+    """Whether a group is still to be trained."""
+    return _ENDS.isdisjoint(place.names())
+
+
 def there(workdir: Path) -> list[Place]:
     """The groups of a workdir, in the order they were made."""
     found = [p.parent for p in workdir.glob("groups/*/group.json") if p.parent.name.isdigit()]
@@ -98,7 +102,7 @@ def tested(workdir: Path, override: dict) -> list[tuple[Place, str]]:
     found = []
     for place in there(workdir):
         then = [arm["name"] for arm in place.contents["arms"] if arms.same(arms.override_of(arm), override)]
-        if then and place.most is None and place.tested_runs:
+        if then and place.most is None and place.tested[0]:
             found.append((place, then[0]))
     return found
 
@@ -142,6 +146,7 @@ class Standing:
       places: them.
       runs: all that are in some group, of this study or of one it was before.
       limits: run -> how many a group of it may have, where more did not fit into memory.
+      files: group's name -> names of its files, when it was last looked at.
       trained: names of those that are at their end, as far as seen.
       waiting: those that were neither trained nor failed when they were last looked at.
     """
@@ -153,8 +158,8 @@ class Standing:
 
     def refresh(self) -> "Standing":
         """Looks at every group anew: one question each, since many processes may ask the same disk."""
-        files = {name: _names(self._groups / name) for name in _numbers(self._groups)}
-        files = {name: of for name, of in sorted(files.items(), key=lambda one: int(one[0])) if "group.json" in of}
+        found = {name: _names(self._groups / name) for name in sorted(_numbers(self._groups), key=int)}
+        self.files = files = {name: of for name, of in found.items() if "group.json" in of}
         self._known = {name: self._known.get(name) or Place(self._groups / name) for name in files}
         split = [place for name, place in self._known.items() if "split.json" in files[name]]
         whole = [place for name, place in self._known.items() if "split.json" not in files[name]]
@@ -164,7 +169,7 @@ class Standing:
         for place in split:
             self.limits |= {key: min(place.most, self.limits.get(key, place.most)) for key in place.runs}
         self.trained = {place.name for place in self.places if "done.json" in files[place.name]}
-        self.waiting = [place for place in self.places if not _ENDS.intersection(files[place.name])]
+        self.waiting = [place for place in self.places if _ENDS.isdisjoint(files[place.name])]
         return self
 
     def renew(self) -> None:
@@ -182,10 +187,10 @@ class Standing:
         self.renew()
         self.waiting = []
         for place in (place for place in self.places if place.name not in self.trained):
-            files = _names(place.directory)
+            files = self.files[place.name] = place.names()
             if "done.json" in files:
                 self.trained.add(place.name)
-            elif not _ENDS.intersection(files):
+            elif _ENDS.isdisjoint(files):
                 self.waiting.append(place)
         return self.waiting
 

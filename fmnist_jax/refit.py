@@ -39,7 +39,7 @@ def done(directory: Path, wanted: dict) -> bool:
     """Whether just this has been trained and tested."""
     there = place(directory)
     same = (there.directory / "group.json").exists() and _of(there.contents) == _of(wanted)
-    return same and there.trained and bool(there.tested_runs)
+    return same and there.trained and bool(there.tested[0])
 
 
 def make_place(directory: Path, wanted: dict) -> Place:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,8 @@ def run(
     Args:
       place: the workdir, or where it is if that is no directory of this machine.
       retry: train again the groups that failed, and try again what was measured beside them.
-      share: which groups are this process's to train. The process that finds all of them trained does the rest.
+      share: which groups are this process's to train. Who claims them shares their tests alike, when all are trained;
+        the process that finds nothing left of that does the rest.
       hosts: which train every group together; those that do not lead return None.
       allow_change: of what moves no more than last bits, in a study that has begun (workdir.ROUNDING).
 
@@ -146,6 +147,7 @@ class _Study:
         self.wanted = {key for _, key in groups.wanted(checked, study_arms)}
         self.standing = places.Standing(self.directory, self.wanted)
         self._read: tuple = (None, None)  # of which groups, what
+        self._trained_here: set[str] = set()  # names of groups
 
     def lead(self, retry: bool) -> results.Results:
         """All of a study that is not there yet, and its results."""
@@ -216,6 +218,9 @@ class _Study:
         with self.store.turn():
             self._begin(retry)
         self._train_all()
+        if self.share.claim and self.checked.evaluation.test == "all":
+            while not self._test_shared():
+                self._train_all()
         with self.store.turn():
             left = self.standing.refresh().waiting or self.wanted - self.standing.runs
             if self.share.alone or not left:
@@ -244,8 +249,8 @@ class _Study:
 
     def _conclude(self) -> None:
         """What is left when all is trained."""
-        if (failed := [p for p in self.standing.places if p.failure]) and self._choosing():
-            self._say(f"{len(failed)} groups failed: no arm is chosen, refitted or tested before --retry")
+        if failed := self._in_the_way():
+            self._say(f"{failed} groups failed: no arm is chosen, refitted or tested before --retry")
             return
         self._refit()
         self._test_all()
@@ -253,8 +258,10 @@ class _Study:
         self._time_alone()
         self._fit_references()
 
-    def _choosing(self) -> bool:
-        return self.checked.selection.refit or self.checked.evaluation.test == "chosen"
+    def _in_the_way(self) -> int:
+        """How many groups failed, where an arm is to be chosen of all."""
+        choosing = self.checked.selection.refit or self.checked.evaluation.test == "chosen"
+        return sum("failed.json" in self.standing.files[place.name] for place in self.standing.places) * choosing
 
     def _describe_data(self) -> None:
         if any(self.workshop.dataset(arm.experiment.dataset).synthetic for arm in self.arms):
@@ -286,16 +293,14 @@ class _Study:
                 if self.share.alone:
                     self._follow(waiting[0], waiting, live)
                     self._train(waiting[0], live)
-                elif taken := self._take(carry.ready(waiting, self.checked)):
+                elif taken := self._take(carry.ready(waiting, self.checked), places.waits):
                     place, claim = taken
-                    working = self.store.working(place.directory, claim)
-                    with contextlib.closing(claim), contextlib.suppress(leases.Lost), working:
+                    with self._claimed(place, claim):
                         self._follow(place, waiting, live)
                         self._train(place, live, claim.check)
+                        self._trained_here.add(place.name)
                 else:
-                    live.note(f"{self.directory.name}: other processes have the {len(waiting)} groups that are left")
-                    with listen():
-                        time.sleep(POLL_SECONDS)
+                    self._wait(len(waiting), live)
 
     def _waiting(self, of_all_shards: bool) -> list[Place]:
         """The groups that this process may have to train."""
@@ -304,15 +309,28 @@ class _Study:
         everyones = of_all_shards or self.own is None
         return [place for place in waiting if everyones or place.runs[0] in self.own]
 
-    def _take(self, waiting: Sequence[Place]) -> tuple[Place, leases.Claim] | None:
-        """The first of these that nobody else has."""
+    def _take(self, waiting: Sequence[Place], due: Callable[[Place], object]) -> tuple[Place, leases.Claim] | None:
+        """The first of these that nobody else has; `due`: whether it still is, and was not done a moment ago."""
         for place in waiting:
             if claim := self.watch.take(place.directory):
                 self.store.fetch(place.directory)
-                if not place.trained and not place.failure and place.most is None:  # nor was it done a moment ago
+                if due(place):
                     return place, claim
                 claim.close()
         return None
+
+    @contextlib.contextmanager
+    def _claimed(self, place: Place, claim: leases.Claim) -> Iterator[None]:
+        """Within it a group is this process's, until another has taken it over."""
+        working = self.store.working(place.directory, claim)
+        with contextlib.closing(claim), contextlib.suppress(leases.Lost), working:
+            yield
+
+    def _wait(self, groups_left: int, live: terminal.Live) -> None:
+        """For other processes."""
+        live.note(f"{self.directory.name}: other processes have the {groups_left} groups that are left")
+        with listen():
+            time.sleep(POLL_SECONDS)
 
     def _follow(self, place: Place, waiting: Sequence[Place], live: terminal.Live) -> None:
         there = len(self.standing.places)
@@ -382,13 +400,54 @@ class _Study:
         if self.checked.evaluation.test == "chosen":
             chosen = self._chosen()
             wanted = {key for key in wanted if chosen and key.arm == arms.identity(chosen.override)}
-        untested = []
-        for place in self.standing.places:
-            runs = {i for i, key in enumerate(place.runs) if key in wanted}
-            correlated = self.checked.evaluation.activities in (0, place.activities) or not runs
-            if place.trained and not place.failure and not (runs <= place.tested_runs and correlated):
-                untested.append((place, sorted(runs | place.tested_runs)))
-        return untested
+        due = ((place, self._to_test(place, self.standing.files[place.name], wanted)) for place in self.standing.places)
+        return [(place, runs) for place, runs in due if runs]
+
+    def _to_test(self, place: Place, files: Sequence[str], wanted: set[groups.RunKey]) -> list[int]:
+        """The runs of a group that read the test set, again with those that have not yet; `files`: what is there."""
+        runs = {i for i, key in enumerate(place.runs) if key in wanted}
+        if not runs or "done.json" not in files or "failed.json" in files:
+            return []
+        tested, activities = place.tested if "test.json" in files else (set(), 0)
+        done = runs <= tested and self.checked.evaluation.activities in (0, activities)
+        return [] if done else sorted(runs | tested)
+
+    def _test_shared(self) -> bool:
+        """Reads the test set with all who share the study, each group by one; whether nothing has to be trained again.
+
+        Everyone begins with what it has trained itself, whose programs and files it has at hand.
+        """
+        self.store.look()
+        if (there := self.standing.refresh()).waiting:
+            return False
+        if self.wanted - there.runs or self._in_the_way():
+            return True  # whoever concludes says so
+        left = sorted((place for place, _ in self._untested()), key=lambda place: place.name not in self._trained_here)
+        with self._live() as live:
+            while left:
+                others = []
+                for place in left:
+                    files = place.names()
+                    if self._to_test(place, files, self.wanted):
+                        others += [] if self._test_claimed(place) else [place]
+                        files = place.names()
+                    if "done.json" not in files:
+                        return False  # its last checkpoint was damaged
+                if left := others:
+                    self._wait(len(left), live)
+                    self.store.look()
+        return True
+
+    def _test_claimed(self, place: Place) -> bool:
+        """Tests a group, unless another process has it."""
+        if not (taken := self._take([place], lambda place: self._to_test(place, place.names(), self.wanted))):
+            return False
+        with self._claimed(*taken):
+            try:
+                self._test(place, self._to_test(place, place.names(), self.wanted), taken[1].check)
+            except testing.Outdated as gone:
+                self._take_back(place, gone)
+        return True
 
     def _test_all(self) -> None:
         """Reads the test set, for the first time, now that nothing is left to train."""
@@ -401,7 +460,7 @@ class _Study:
                 self._train_all(of_all_shards=True)
                 self._test(place, runs)
         place = refit.place(self.directory)
-        if self.checked.selection.refit and place.trained and not place.tested_runs and not place.failure:
+        if self.checked.selection.refit and place.trained and not place.tested[0] and not place.failure:
             try:
                 self._test_refit(place)
             except testing.Outdated as gone:
@@ -425,18 +484,20 @@ class _Study:
             testing.measure_group(group, runs, dataset, place.directory, refit.settings(self.checked))
         place.fail(attempt.failure)
 
-    def _test(self, place: Place, runs: list[int]) -> None:
+    def _test(self, place: Place, runs: list[int], still_ours: Callable[[], None] = lambda: None) -> None:
         """One group; out of memory, its runs in parts of half the width."""
         width, together = 2 * len(runs), len(runs) == len(place.runs) and not self.checked.evaluation.activities
         while width > 1:
             width = (width + 1) // 2
             with Attempt() as attempt:
                 if together:
-                    self.team.do({"test": place.name, "width": width})
+                    self.team.do({"test": place.name, "width": width}, still_ours=still_ours)
                 else:  # few runs, or what one host measures of all of them
                     group = place.build(self.workshop)
                     dataset = self.workshop.dataset(group.source)
-                    testing.measure_group(group, runs, dataset, place.directory, self.checked, width)
+                    testing.measure_group(
+                        group, runs, dataset, place.directory, self.checked, width, still_ours=still_ours
+                    )
             memory.release()
             if not attempt.out_of_memory:
                 break

@@ -2,7 +2,7 @@
 
 import base64
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -28,6 +28,7 @@ def measure_group(
     settings: config.Experiment,
     width: int | None = None,
     hosts: Hosts = ALONE,
+    still_ours: Callable[[], None] = lambda: None,
 ) -> None:
     """Reads the test set with the `chosen` runs of a trained group, and writes test.json and predictions.npz.
 
@@ -36,6 +37,7 @@ def measure_group(
     Args:
       width: how many runs at once; by default all.
       hosts: which do it together, each with its part of the runs; then all are chosen, and no activities are.
+      still_ours: called before anything is written; raises where another process has taken the group over.
 
     Raises:
       Outdated: the group's last checkpoint is gone or damaged.
@@ -55,6 +57,7 @@ def measure_group(
         content = b"".join(base64.b64decode(text) for _, text in everyones)
         predictions = np.frombuffer(content, classes).reshape(len(chosen), -1)
     labels = dataset.test_labels.astype(classes)
+    still_ours()
     arrays = {"test": predictions.astype(classes), "runs": np.array(chosen), "labels": labels}
     writers.write_npz(directory / "predictions.npz", **arrays)
     results = [

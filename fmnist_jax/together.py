@@ -88,7 +88,7 @@ class Team:
         """Something, on all hosts at once; this is the one that leads.
 
         Args:
-          still_ours: as `session.train_group`.
+          still_ours: raises Lost where the group is another process's by now, as `session.train_group` has it.
           places: all groups of the study, where one is trained.
         """
         self.hosts.tell(order)
@@ -112,7 +112,7 @@ class Team:
                 case {"refit": name}:
                     self._train_refit(next(arm for arm in self.arms if arm.name == name), live)
                 case {"test": name, "width": width}:
-                    self._test(self._group(name), width)
+                    self._test(self._group(name), width, still_ours)
                 case _:
                     raise RunError(f"{order}: there is no such order")
 
@@ -140,10 +140,11 @@ class Team:
         dataset = self._images(group)
         session.train_group(group, dataset, place.directory, settings, live, hosts=self.hosts)
 
-    def _test(self, place: Place, width: int) -> None:
+    def _test(self, place: Place, width: int, still_ours: Callable[[], None]) -> None:
         group = place.build(self.workshop)
         dataset, everyone = self._images(group), range(len(group.runs))
-        testing.measure_group(group, everyone, dataset, place.directory, self.checked, width, self.hosts)
+        directory, hosts = place.directory, self.hosts
+        testing.measure_group(group, everyone, dataset, directory, self.checked, width, hosts, still_ours)
 
     def _images(self, group: Group) -> Dataset:
         """A group's, which must be all hosts'."""

@@ -7,13 +7,17 @@ import time
 
 import pytest
 from helpers import resolved, tiny
+from rich.console import Console
 
 from benchmarks import bookkeeping, neighbours
 from benchmarks.costs import __main__ as costs
 from benchmarks.costs import fit as cost_fit
 from benchmarks.costs import model as cost_model
 from benchmarks.costs import studies as cost_studies
-from fmnist_jax import config
+from benchmarks.fleet import costs as fleet_costs
+from fmnist_jax import arms, config, leases, study, writers
+from fmnist_jax.share import Share
+from fmnist_jax.store import Disk
 
 GROUP = {
     **{"family": "mlp", "turns": 2, "steps": 10, "batch": 5, "products": 100, "looked_products": 40, "values": 20},
@@ -200,12 +204,48 @@ def test_what_a_look_asks_grows_with_groups_and_with_those_that_others_have(tmp_
     assert held["before"]["seconds"] > 0
 
 
+def test_what_is_asked_for_tests_is_what_the_fleet_is_said_to_ask(tmp_path):
+    """Of a group that a process tests, and of one that another tests: before it begins, or before its turn comes."""
+    checked = bookkeeping.made_up(bookkeeping.Size(arms=12, seeds=1, most=1, trained=0, held=0))
+
+    def process():
+        return study._Study(checked, arms.arms_of(checked), Disk(tmp_path), Console(quiet=True), Share(claim=True))
+
+    def test(*of):
+        for place in of:
+            writers.write_json(place.directory / "test.json", {"runs": [0]})
+
+    def asked(before, meanwhile):
+        """How often, while a process tests what others have not tested before or, at its first test, meanwhile."""
+        for place in places:
+            (place.directory / "test.json").unlink(missing_ok=True)
+        test(*before)
+        made, other = process(), threading.Thread(target=test, args=meanwhile)
+        made._test = lambda place, *_: (other.ident or (other.start(), other.join()), test(place))
+        with bookkeeping.counting(tmp_path) as count:
+            assert made._test_shared()
+        assert all((place.directory / "test.json").exists() for place in places)
+        return count[0]
+
+    first = process()
+    first._begin(False)
+    places = first.standing.refresh().places
+    for place in places:
+        bookkeeping._finish(place)
+        leases.Watch().take(place.directory).close()  # to train it
+    once = asked(places, ())
+    assert once == 1 + 3 * 12
+    of_tested = asked(places[:10], ()) - asked(places[:11], ())  # more than of one that was
+    found_tested = (asked(places[:1], places[6:]) - asked(places[:1] + places[6:], ())) / 6
+    assert (3 + found_tested, of_tested) == (fleet_costs.TEST_OPERATIONS_EACH, fleet_costs.TEST_OPERATIONS)
+
+
 def test_the_terms_of_bookkeeping_are_found_again():
     books, sizes = [], [(10, 5, 1, 0), (30, 5, 2, 2), (10, 20, 9, 1), (20, 80, 7, 3), (50, 40, 30, 9)]
-    for i, (arms, groups, trained, held) in enumerate(sizes):
-        of = {"arms": arms, "runs": 10 * arms, "groups": groups, "most": 10 * arms / groups, "held": held}
+    for i, (count, groups, trained, held) in enumerate(sizes):
+        of = {"arms": count, "runs": 10 * count, "groups": groups, "most": 10 * count / groups, "held": held}
         look = {"trained": trained, "new": 1, "seconds": 0.1 + 0.01 * (groups - trained), "operations": 5 + 4 * groups}
-        part = {"seconds": 0.5 * arms, "operations": 10 + groups}
+        part = {"seconds": 0.5 * count, "operations": 10 + groups}
         found = {**of, "make": part, "before": part, "begin": part, "looks": [look]}
         books.append({"kind": "Size", "size": [i], "seen": i < 4, "found": found})
     fitted = cost_fit.bookkeeping(books)

@@ -402,12 +402,13 @@ def test_groups_are_divided_under_the_lock(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("groups/*"))) == 2
 
 
-def test_the_test_set_is_read_with_the_last_weights_or_not_at_all(tmp_path):
+@pytest.mark.parametrize("by", [share.ALONE, share.parse(None, True)], ids=str)
+def test_the_test_set_is_read_with_the_last_weights_or_not_at_all(tmp_path, by):
     """Last checkpoints are damaged after training: their segments are trained again, to the same numbers."""
     go(mapped(sweep=WIDTHS, evaluation__test="none", metric="validation_accuracy"), tmp_path)
     for group in ("0", "1"):
         _damage(tmp_path / "groups" / group / "checkpoints/26")
-    _, shown = go(mapped(sweep=WIDTHS), tmp_path)
+    _, shown = go(mapped(sweep=WIDTHS), tmp_path, share=by)
     assert shown.count("its last checkpoint is not whole") == 2
     pd.testing.assert_frame_equal(numbers(tmp_path), numbers_of(mapped(sweep=WIDTHS), tmp_path / "fresh"))
 

@@ -152,19 +152,37 @@ def test_groups_are_made_once_and_what_is_made_of_them_stays_when_its_host_goes(
     assert early.seconds == 5 + 10 + 40 + 200
 
 
-def test_who_concludes_reads_every_checkpoint_and_compiles_the_test():
+def test_a_host_tests_what_it_has_trained_compiles_that_once_and_reads_nothing():
     costs = Costs(segment=100.0, checkpoint_bytes=30.0, test=10.0, test_compile=4.0, tables=5.0)
     out = simulate(Work(2, 1), costs, Fleet(1), Disk(bytes=1.0))
     assert out.trained_seconds == 2 * (100 + 30)
-    assert out.seconds == 2 * (100 + 30) + 4 + 2 * (30 + 10) + 5
-    assert out.spent[fleet_model.CONCLUDING] == 2 * (30 + 10) + 5
+    assert out.seconds == 2 * (100 + 30) + 4 + 2 * 10 + 5
+    of = {fleet_model.TRAINING: 200, fleet_model.DISK: 60, fleet_model.COMPILING: 4}
+    assert spent(out) == of | {fleet_model.TESTING: 20, fleet_model.CONCLUDING: 5}
 
 
-def test_a_host_that_tests_its_own_groups_compiles_that_once_and_reads_nothing():
-    costs = Costs(segment=100.0, checkpoint_bytes=30.0, test_own=10.0, test_compile=4.0)
-    out = simulate(Work(2, 1), costs, Fleet(1))
-    assert out.seconds == 200 + 4 + 2 * 10
-    assert spent(out) == {fleet_model.TRAINING: 200, fleet_model.COMPILING: 4, fleet_model.CONCLUDING: 20}
+def test_tests_begin_when_all_is_trained_and_who_has_none_of_its_own_reads_others():
+    """Host 0 trains groups 0 and 2, and host 1 is done at 100 s; at 200 s each tests its own, host 1 is free at 210 s
+    and finds nothing left.
+    """
+    costs = Costs(segment=100.0, test=10.0)
+    out = simulate(Work(3, 1), costs, Fleet(2, poll=0.0))
+    assert (out.trained_seconds, out.seconds) == (200, 220)
+    assert spent(out) == {fleet_model.TRAINING: 300, fleet_model.IDLE: 100 + 10, fleet_model.TESTING: 30}
+    # Of three that wait, the one that has waited longest sees it 0.5 s later, and reads the group for 0.5 s.
+    costs = dataclasses.replace(costs, checkpoint_bytes=30.0)
+    out = simulate(Work(2, 1), costs, Fleet(4, poll=2.0), Disk(bytes=60.0))
+    assert out.seconds == 100 + 1 + 0.5 + 0.5 + 10
+    # A host that comes back has trained nothing any more: it reads.
+    out = simulate(Work(2, 1), costs, Fleet(1, back=0.0, beat=0.0), Disk(bytes=1.0), 0, [(275.0, 0)])
+    assert out.trained_seconds == 2 * (100 + 30)
+    assert out.spent[fleet_model.TESTING] == pytest.approx(10 + 5 + 30 + 10)  # group 0, half of group 1, again
+
+
+def test_a_test_asks_the_disk_too():
+    costs = Costs(segment=100.0, test=10.0, test_operations=7.0, test_operations_each=3.0)
+    out = simulate(Work(2, 1), costs, Fleet(1), Disk(operations=1.0, operations_each=1.0))
+    assert out.seconds == 200 + 2 * 3 + 2 * (7 + 10)
 
 
 def test_what_a_host_draws_depends_on_nothing_else():
@@ -176,13 +194,19 @@ def test_what_a_host_draws_depends_on_nothing_else():
     assert len(set(drawn(5))) == 5
 
 
-def test_who_finds_all_trained_tests_and_another_goes_on_where_it_was_preempted():
+def test_what_a_host_was_testing_when_it_was_preempted_is_tested_again_and_so_is_what_concludes():
     costs = Costs(segment=100.0, test=10.0, tables=5.0)
-    out = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(115.0, 0), (115.0, 1)], until=1e6)
+    away = Fleet(2, back=1e9, beat=0.0, poll=0.0)
+    out = simulate(Work(2, 1), costs, away, preempted=[(105.0, 0), (105.0, 1)], until=1e6)
     assert math.isinf(out.seconds)  # nobody is left
-    out = simulate(Work(2, 1), costs, Fleet(2, back=1e9), preempted=[(115.0, 1)])
+    out = simulate(Work(2, 1), costs, away, preempted=[(105.0, 1)])
     assert out.trained_seconds == 100
-    assert out.seconds == 115 + 10 + 5  # of the second group's test half was done, and is done again
+    assert out.seconds == 110 + 60 + 10 + 5  # when its lease has passed, seen from 110 on
+    assert out.takeovers == 1
+    out = simulate(Work(2, 1), costs, away, preempted=[(112.0, 0), (112.0, 1)], until=1e6)
+    assert math.isinf(out.seconds)
+    out = simulate(Work(2, 1), costs, away, preempted=[(112.0, 1)])
+    assert out.seconds in (115, 117)  # by which of both concluded
 
 
 def test_what_is_looked_for_costs_operations_of_a_disk_that_all_share():
@@ -277,8 +301,6 @@ def test_a_hosts_costs_are_those_that_were_measured():
     assert costs.start == 4 + 2 * 10
     free = fleet_costs.without_books(costs, FOUND)
     assert (free.start, free.look, free.look_trained, free.begin, free.segment) == (4, 0, 0, 0, costs.segment)
-    tested = fleet_costs.with_shared_tests(costs)
-    assert (tested.test, tested.test_own, tested.group) == (0, costs.test, 3)
 
 
 def test_the_cases_are_distinct_and_what_is_changed_is_there_to_be_changed():

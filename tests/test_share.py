@@ -15,7 +15,7 @@ import pytest
 from helpers import mlp
 from rich.console import Console
 
-from fmnist_jax import arms, carry, config, groups, leases, merge, places, reading, study, sweep, workdir
+from fmnist_jax import arms, carry, config, groups, leases, merge, places, reading, study, sweep, testing, workdir
 from fmnist_jax.errors import UserError
 from fmnist_jax.report import __main__ as report
 from fmnist_jax.share import ALONE, Share, parse
@@ -165,13 +165,20 @@ def test_folds_that_leak_are_not_taken_before_the_one_they_start_from(tmp_path):
 
 
 CLAIMER = """
-import sys
+import os, sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from pathlib import Path
 from rich.console import Console
 import test_share
-from fmnist_jax import config, leases, sharding, study
+from fmnist_jax import config, leases, sharding, study, testing
 from fmnist_jax.share import Share
+measure = testing.measure_group
+def measured(group, runs, dataset, directory, *arguments, **options):
+    measure(group, runs, dataset, directory, *arguments, **options)
+    with (directory / "tested_by").open("a") as file:
+        print(os.getpid(), file=file)
+testing.measure_group = measured
+study.POLL_SECONDS = 0.05
 leases.BEAT, leases.LEASE = 0.2, 2.0
 leases.Watch.__init__.__defaults__ = (2.0, 0.2, leases.Files)
 sharding.configure("cpu")
@@ -191,14 +198,15 @@ def sessions(directory):
     return [len(list(place.directory.glob("sessions/*.json"))) for place in places.there(directory)]
 
 
-def test_those_that_claim_train_every_group_once(alone, tmp_path):
+def test_those_that_claim_train_and_test_every_group_once(alone, tmp_path):
     claimers = [claimer(tmp_path, "2 epochs") for _ in range(2)]
     for one in claimers:
         _, said = one.communicate(timeout=120)
         assert one.returncode == 0, said
     assert sessions(tmp_path) == [1] * 8
-    holders = {leases.parsed(leases.Files(place.directory).read(0))["holder"] for place in places.there(tmp_path)}
-    assert len(holders) == 2
+    by = [(place.directory / "tested_by").read_text().split() for place in places.there(tmp_path)]
+    assert [len(pids) for pids in by] == [1] * 8
+    assert {pid for pids in by for pid in pids} == {str(one.pid) for one in claimers}
     first = numbers(tmp_path)
     pd.testing.assert_frame_equal(first[first["seed"] < 2].reset_index(drop=True), alone)
 
@@ -215,8 +223,30 @@ def test_a_dead_ones_group_is_taken_over_and_no_row_is_lost_or_twice(tmp_path):
     first.send_signal(signal.SIGCONT)  # and comes back when all is done
     _, said = first.communicate(timeout=60)
     assert first.returncode == 0, said
-    assert max(max(leases.Files(place.directory).numbers()) for place in places.there(tmp_path)) == 1
+    # To be trained, by one or by both, and to be tested.
+    assert sorted(max(leases.Files(place.directory).numbers()) for place in places.there(tmp_path)) == [1] * 7 + [2]
     for place in places.there(tmp_path):
         steps = [json.loads(line)["step"] for line in (place.directory / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(set(steps))
     assert len(numbers(tmp_path)) == 8
+
+
+def test_what_another_takes_over_while_it_is_tested_is_not_written(alone, tmp_path, monkeypatch):
+    c = asked(population__most_runs=1)
+    go(asked(population__most_runs=1, evaluation__test="none", metric="validation_accuracy"), tmp_path)
+    predict, first, asked_for = testing.predict_test, tmp_path / "groups/0", []
+
+    def taken_over(*arguments):
+        found = predict(*arguments)
+        asked_for.append((first / "test.json").exists())
+        if len(asked_for) == 1:  # by one that has let go of it since
+            (number,) = leases.Files(first).numbers()
+            (first / f"{leases.NAME}.{number + 1}").write_text(json.dumps({"held": 0}))
+        return found
+
+    monkeypatch.setattr(testing, "predict_test", taken_over)
+    monkeypatch.setattr(study, "POLL_SECONDS", 0.01)
+    go(c, tmp_path, Share(claim=True))
+    assert asked_for[:2] == [False, False]
+    assert (first / "test.json").exists()
+    pd.testing.assert_frame_equal(numbers(tmp_path), alone)

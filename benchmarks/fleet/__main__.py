@@ -41,9 +41,8 @@ CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
 # Then a simulation is given up: after so many times the work alone, and as many days; or so many preemptions.
 PATIENCE, MOST_PREEMPTIONS = 20, 300_000
 FIGURE = Path(__file__).parents[2] / "docs" / "scaling.png"
-# What could be done, one after the other: each with those before it.
-AS_IT_IS, FREE_BOOKS, SHARED_TESTS = "as it is", "looks and turns that take nothing", "and each host tests its groups"
-WAYS = AS_IT_IS, FREE_BOOKS, SHARED_TESTS
+# What could be done.
+WAYS = AS_IT_IS, FREE_BOOKS = "as it is", "looks and turns that take nothing"
 HALVED = {  # name -> the fields of Costs that are halved
     "training": ("segment",),
     "start of a process": ("start", "start_operations"),
@@ -57,7 +56,7 @@ HALVED = {  # name -> the fields of Costs that are halved
     "opening groups": ("group",),
     "checkpoints, on the host": ("checkpoint",),
     "checkpoints, on the disk": ("checkpoint_bytes",),
-    "testing": ("test", "test_own"),
+    "testing": ("test", "test_operations", "test_operations_each"),
     "tables": ("tables",),
 }
 KINDS = {kind.name: kind for kind in (CORES, ACCELERATORS)}
@@ -104,10 +103,10 @@ def cases(smoke: bool) -> list[Case]:
     for name, checkpoints in CHECKPOINTS_AS.items():
         for kind, way, rate, count in itertools.product(KINDS, WAYS, rates, devices):
             found.append(Case("fleets", name, kind, way, count, rate, GROUPS_OF[name, kind], checkpoints, runs))
-        for way, count, changed in itertools.product((AS_IT_IS, SHARED_TESTS), base, ("", *HALVED, *OTHERWISE)):
+        for way, count, changed in itertools.product(WAYS, base, ("", *HALVED, *OTHERWISE)):
             of = name, CORES.name, way, count, BASE_RATE, GROUPS_OF[name, CORES.name], checkpoints, runs, changed
             found += [Case("halved", *of, draw) for draw in range(2 if smoke else DRAWS)]
-        ways = ((AS_IT_IS, BASE_RATE), (SHARED_TESTS, BASE_RATE), (SHARED_TESTS, HARSH_RATE))
+        ways = ((AS_IT_IS, BASE_RATE), (AS_IT_IS, HARSH_RATE), (FREE_BOOKS, BASE_RATE))
         for (way, rate), of_group, checkpoints in itertools.product(ways, GROUPS[name], CHECKPOINTS[name]):
             found.append(Case("cuts", name, CORES.name, way, base[-1], rate, of_group, checkpoints, runs))
     return found
@@ -140,8 +139,7 @@ def row(case: Case, found: Mapping) -> dict:
 
 def ways(costs: Costs, found: Mapping) -> dict[str, Costs]:
     """What could be done -> the costs that are left."""
-    free = fleet_costs.without_books(costs, found)
-    return dict(zip(WAYS, (costs, free, fleet_costs.with_shared_tests(free)), strict=True))
+    return {AS_IT_IS: costs, FREE_BOOKS: fleet_costs.without_books(costs, found)}
 
 
 def changed(costs: Costs, fleet: Fleet, what: str) -> tuple[Costs, Fleet]:

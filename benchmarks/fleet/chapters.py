@@ -27,7 +27,9 @@ COSTS = {  # field of benchmarks.fleet.model.Costs -> what it is called, and how
     "test_compile": ("... of a test, more", small),
     "group": ("opening and closing a group", small),
     "restore": ("restoring one", small),
-    "test": ("testing one, at the end, on one host", small),
+    "test": ("testing one", small),
+    "test_operations": ("... operations on the disk, beside what it writes", digits),
+    "test_operations_each": ("... of a process, more, a group that there is", digits),
     "tables": ("the tables", small),
 }
 

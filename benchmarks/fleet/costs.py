@@ -41,6 +41,8 @@ class Study:
 CORES = Kind("cores as here", 2, 1.0, assumed=False)
 ACCELERATORS = Kind("accelerators", 8, 100.0, assumed=True)
 DISK = Disk(bytes=2e9, bytes_each=1e9, operations=20_000, operations_each=2_000)  # assumed
+# On files, as tests/test_costs.py counts them: of a group that is tested, beside what that writes, and of every group.
+TEST_OPERATIONS, TEST_OPERATIONS_EACH = 18, 4
 BACK = 300.0  # seconds, assumed: until another host is there for one that was preempted
 
 
@@ -104,6 +106,8 @@ def costs(study: Study, kind: Kind, found: Mapping, disk: Disk = DISK) -> Costs:
         checkpoint=saving,
         checkpoint_bytes=found["traffic"]["files"]["checkpoint"]["median"] * size,
         test=test,
+        test_operations=TEST_OPERATIONS,
+        test_operations_each=TEST_OPERATIONS_EACH,
         tables=of("tables seconds"),
     )
 
@@ -129,10 +133,7 @@ def largest(found: Mapping, what: str) -> int:
 
 def without_books(costs: Costs, found: Mapping) -> Costs:
     """As if to begin and to look took nothing: what they take grows with the study, and could be less."""
-    free = {field.name: 0.0 for field in dataclasses.fields(costs) if field.name.startswith("look")}
+    free = {
+        field.name: 0.0 for field in dataclasses.fields(costs) if field.name.startswith(("look", "test_operations"))
+    }
     return dataclasses.replace(costs, **free, begin=0.0, make=0.0, start=found["costs"]["start"], start_operations=0.0)
-
-
-def with_shared_tests(costs: Costs) -> Costs:
-    """As if every host tested what it has trained, at once."""
-    return dataclasses.replace(costs, test_own=costs.test, test=0.0)

@@ -41,9 +41,10 @@ class Simulation:
 
     Attributes:
       done: of every group, how many segments are in a whole checkpoint.
+      training: whether there is a group that is not trained; none is tested before.
       compiled: programs that some host has compiled, of what and of which groups.
       made: the share of the groups that is there to be taken up; whoever has the turn makes the rest.
-      concluder: who tests and writes the tables, now that all is trained.
+      concluder: who writes the tables, now that all is tested.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Simulation:
         self.hosts = [Host(i, np.random.default_rng(own)) for i, own in enumerate(seeds.spawn(fleet.hosts))]
         self.done, self._ends = [0.0] * work.groups, [0] * work.groups
         self.trained = self.tested = self._preemptions = 0
+        self.training = True
         self.made, self.compiled, self.concluder = 0.0, set(), None
         self._turns: deque[tuple[Host, int]] = deque()
         self._turn: Host | None = None
@@ -134,10 +136,19 @@ class Simulation:
         """A host's group is at its end."""
         self._ends[host.group] += 1
         self.trained += 1
-        self.pool.claimed -= 1
-        host.group = None
+        host.trained[host.group] = None
+        self.pool.done(host)
         if self.trained == self.work.groups:
-            self._trained_at = self.now
+            self._trained_at, self.training = self.now, False
+            if self.costs.test:
+                self.pool.fill(self.now)
+            else:
+                self.tested = self.work.groups
+
+    def finish_test(self, host: Host) -> None:
+        """A host's group has read the test set."""
+        self.tested += 1
+        self.pool.done(host)
 
     def _push(self, at: float, what, host: Host, version: int | None) -> None:
         self._numbers += 1

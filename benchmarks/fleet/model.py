@@ -3,8 +3,9 @@
 A host starts a process, waits for its turn to begin, looks for a free group, compiles its program, trains it segment by
 segment with a checkpoint after each, which goes to the disk while the next is trained, and looks again. A host that is
 preempted is away for a while, and then starts anew. Its group is another's when that one has seen its claim unchanged
-for the time of a lease: a busy host looks between two groups, one without a group every `poll` seconds. Who finds all
-groups trained tests them and writes the tables; then the study has its answer, and its hosts are let go.
+for the time of a lease: a busy host looks between two groups, one without a group every `poll` seconds. When all groups
+are trained, their tests are shared alike, and who finds all done writes the tables; then the study has its answer, and
+its hosts are let go.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from benchmarks.server import Server
 TRAINING, STARTING, TURN, LOOKING = "training", "starting", "waiting for a turn", "looking for a group"
 COMPILING, AGAIN, OPENING, RESTORING = "compiling", "compiling again", "opening groups", "restoring"
 LOADING, SAVING, DISK, LOST = "loading programs", "checkpoints", "waiting for the disk", "lost since a checkpoint"
-LEASE, IDLE, CONCLUDING = "waiting for a lease", "nothing left to take", "testing and tables"
+LEASE, IDLE, TESTING, CONCLUDING = "waiting for a lease", "nothing left to take", "testing", "tables"
 CAUSES = {  # of a second of a host that is there -> what it says
     TRAINING: "what ends in a whole checkpoint",
     STARTING: "a process that starts, up to where it asks for its turn",
@@ -33,8 +34,9 @@ CAUSES = {  # of a second of a host that is there -> what it says
     DISK: "for an earlier checkpoint that is still on its way, or for one to be read",
     LOST: "training that was in no whole checkpoint when its host was preempted",
     LEASE: "no group is free, but one is of a host that is gone, and its lease has not passed yet",
-    IDLE: "every group is trained, or another has it",
-    CONCLUDING: "tests and tables, on one host; where each host tests its own groups, those too",
+    IDLE: "another has whatever is left to train or to test, or writes the tables",
+    TESTING: "groups, when all are trained: first those that a host has trained, then others, which it reads",
+    CONCLUDING: "on one host",
 }
 TOOK_TOO_LONG, TOO_MANY_PREEMPTIONS = "too long", "too many preemptions"  # why a simulation was given up
 
@@ -71,8 +73,9 @@ class Costs:
     restore: float = 0.0  # of a group that goes on from a checkpoint
     checkpoint: float = 0.0  # before the next segment begins
     checkpoint_bytes: float = 0.0  # and what goes to the disk meanwhile
-    test: float = 0.0  # of a group, on the one host that concludes, and reads its checkpoint for that
-    test_own: float = 0.0  # of a group, on the host that has trained it
+    test: float = 0.0  # of a group; a host that has not trained it reads its checkpoint before
+    test_operations: float = 0.0  # of a group, before that
+    test_operations_each: float = 0.0  # of every process and every group, before its first one
     test_compile: float = 0.0  # of a program's test, as `compile`
     tables: float = 0.0
 
@@ -126,7 +129,7 @@ class Host:
 
     __slots__ = (
         *("index", "life", "lives", "version", "born", "since", "cause", "job", "saving", "waits", "unsaved"),
-        *("group", "looks", "known", "programs", "chance"),
+        *("group", "looks", "known", "programs", "chance", "trained", "testing"),
     )
 
     def __init__(self, index: int, chance: np.random.Generator):
@@ -145,4 +148,6 @@ class Host:
         self.group: int | None = None
         self.looks: list[float] = []
         self.known = 0  # groups that it has read the results of
+        self.trained: dict[int, None] = {}  # groups, in order
+        self.testing = False  # whether it has begun to
         self.programs: set[tuple[str, int]] = set()  # that it has, of what and of which groups

@@ -14,7 +14,8 @@ class Pool:
     """What there is to take, and who waits.
 
     Attributes:
-      claimed: groups that have a claim and are not trained: a look reads those.
+      free: groups that nobody has taken yet, in order: to be trained, then to be tested.
+      claimed: groups that have a claim and are not done: a look reads those.
       parked: process without a group -> since when, the longest first; they look every `poll` seconds.
       orphans: (silent since, group) of hosts that are gone, the longest first.
       released: (since when, group) of hosts that let go of theirs.
@@ -22,11 +23,16 @@ class Pool:
 
     def __init__(self, groups: int, costs: Costs, fleet: Fleet, spent: dict[str, float]):
         self.groups, self.costs, self.fleet, self._spent = groups, costs, fleet, spent
-        self.fresh = self.claimed = self.takeovers = 0
+        self.claimed = self.takeovers = 0
         self.parked: dict[Host, float] = {}
         self.orphans: list[tuple[float, int]] = []
         self.released: list[tuple[float, int]] = []
         self._settled = 0.0
+        self.fill(0.0)
+
+    def fill(self, now: float) -> None:
+        """All groups are there to be taken, since now."""
+        self.free, self._seen = dict.fromkeys(range(self.groups)), now
 
     def settle(self, now: float) -> None:
         """Books the time of those who wait; before anything changes."""
@@ -36,16 +42,19 @@ class Pool:
         self._spent[IDLE] += seconds * (len(self.parked) - waiting)
 
     def take(self, host: Host, now: float) -> None:
-        """Gives a process that has just looked its group, if there is one for it."""
+        """Gives a process that has just looked its group, if there is one for it; of the free, one it has trained."""
         self.settle(now)
         if self.released:
             host.group = heapq.heappop(self.released)[1]
         elif self.orphans and self._is_dead(host, self.orphans[0][0], now):
             self._take_over(host)
-        elif self.fresh < self.groups:
-            host.group = self.fresh
-            self.fresh += 1
-            self.claimed += 1
+        elif self.free:
+            self._take_free(host)
+
+    def done(self, host: Host) -> None:
+        """A host is done with its group, which is nobody's to take any more."""
+        self.claimed -= 1
+        host.group = None
 
     def drop(self, group: int, now: float, silent: float | None) -> None:
         """A host is gone that had a group: silent since then; None, if it let go of it."""
@@ -85,13 +94,15 @@ class Pool:
 
     def next(self, trained: int, disk: Server) -> float:
         """When one of those who wait will get a group; infinity, where none will."""
-        if not self.parked or not (self.released or self.orphans):
+        if not self.parked or not (self.released or self.orphans or self.free):
             return math.inf
         asking = 0.0 if disk.instant else self.asked(trained) / disk.speed
         period = self.fleet.poll + self.thought(trained) + asking  # from one look to the next
         seen = period / (1 + len(self.parked))  # by the first of them, after it has happened
         if self.released:
             return self.released[0][0] + seen
+        if self.free:
+            return self._seen + seen
         since, silent = next(iter(self.parked.values())), self.orphans[0][0]
         looks = math.ceil(self.fleet.lease / period) * period if period else self.fleet.lease
         return looks + (since if silent <= since else silent + seen)
@@ -102,9 +113,20 @@ class Pool:
         self.unpark(host, now)
         if self.released:
             host.group = heapq.heappop(self.released)[1]
+        elif self.free:
+            self._take_free(host)
+            self._seen = now
         else:
             self._take_over(host)
         return host
+
+    def _take_free(self, host: Host) -> None:
+        own = (group for group in host.trained if group in self.free)
+        host.group = next(own, None)
+        if host.group is None:
+            host.group = next(iter(self.free))
+        del self.free[host.group]
+        self.claimed += 1
 
     def _take_over(self, host: Host) -> None:
         host.group = heapq.heappop(self.orphans)[1]

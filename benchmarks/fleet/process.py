@@ -15,23 +15,19 @@ Wait = tuple[str, float | None, str | None]
 
 def life(fleet, host: model.Host) -> Iterator[Wait]:
     """The process of `host` in a `fleet_events.Simulation`."""
-    if fleet.trained < fleet.work.groups:  # one that comes later has nothing to do but to wait
+    if fleet.tested < fleet.work.groups:  # one that comes later has nothing to do but to wait
         yield from _begin(fleet)
-    while fleet.trained < fleet.work.groups:
-        yield from _look(fleet, host)
+    while fleet.tested < fleet.work.groups:
+        if fleet.training:
+            yield from _look(fleet, host)
         fleet.pool.take(host, fleet.now)
-        if host.group is None and fleet.trained < fleet.work.groups:
-            yield "park", None, None  # until there is a group for it, or nothing left to train
+        if host.group is None and fleet.tested < fleet.work.groups:
+            yield "park", None, None  # until there is a group for it, or nothing left to train or to test
         if host.group is not None:
-            yield from _train(fleet, host, host.group)
+            yield from _train(fleet, host, host.group) if fleet.training else _test(fleet, host, host.group)
     if fleet.concluder is not None:
         yield "park", None, None  # until the study has its answer, or whoever concludes is gone
     fleet.concluder = host
-    while fleet.costs.test and fleet.tested < fleet.work.groups:
-        yield from _program(fleet, host, "test", _program_of(fleet, fleet.tested), fleet.costs.test_compile)
-        yield "transfer", fleet.costs.checkpoint_bytes, model.CONCLUDING
-        yield "sleep", fleet.costs.test, model.CONCLUDING
-        fleet.tested += 1
     yield "sleep", fleet.costs.tables, model.CONCLUDING
     fleet.ended = fleet.now
 
@@ -67,10 +63,21 @@ def _train(fleet, host: model.Host, group: int) -> Iterator[Wait]:
         yield "sleep", costs.checkpoint, model.SAVING
         fleet.save(host, at)
     yield "saved", None, model.DISK
-    if costs.test_own:
-        yield from _program(fleet, host, "test", program, costs.test_compile)
-        yield "sleep", costs.test_own, model.CONCLUDING
     fleet.finish(host)
+
+
+def _test(fleet, host: model.Host, group: int) -> Iterator[Wait]:
+    """What it has trained itself, it need not read; the first time, it looks at every group."""
+    costs, own = fleet.costs, group in host.trained
+    if not host.testing:
+        yield "operations", costs.test_operations_each * fleet.work.groups, model.LOOKING
+        host.testing = True
+    host.looks.append(fleet.now)
+    yield "operations", costs.test_operations, model.LOOKING
+    yield from _program(fleet, host, "test", _program_of(fleet, group), costs.test_compile)
+    yield "transfer", 0.0 if own else costs.checkpoint_bytes, model.TESTING
+    yield "sleep", costs.test, model.TESTING
+    fleet.finish_test(host)
 
 
 def _program_of(fleet, group: int) -> int:
