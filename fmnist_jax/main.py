@@ -1,5 +1,6 @@
 """Flags -> config -> study -> table: `python -m fmnist_jax.main --config=configs/cnn.py`."""
 
+import gc
 import logging
 import os
 import re
@@ -173,6 +174,7 @@ def _exit(status: int) -> NoReturn:
 
 def run() -> None:
     """Quiet libraries and a persistent compilation cache, then `main`, until a signal ends it."""
+    gc.freeze()  # what is imported by now stays: nobody who collects garbage, between groups, need look at it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sharding.keep_programs()
     program_cache.write_whole()

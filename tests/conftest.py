@@ -1,5 +1,6 @@
 """Two virtual devices for every test, as a user's two-core machine has, and a cache of its own."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -28,6 +29,12 @@ COMPILED_QUICKLY = (
     *("test_share.py", "test_studies.py", "test_study.py", "test_timing.py", "test_weights.py", "test_whitening.py"),
 )
 QUICKLY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # the same in the environment of another process
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: no collection of garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,7 +1,7 @@
 """Studies of a few seconds with everything that has state, on drawn images: what the faults are made in.
 
 Parts: mapped; vmapped; streamed: vmapped, its images read as they are needed; mesh: each batch over two devices; page:
-mapped, with page, tables and TensorBoard; wide, huge: mapped, of a few steps, with an arm whose four runs take 0.3 and
+mapped, with page, tables and TensorBoard; wide, huge: mapped, of a few steps, with an arm whose four runs take 0.6 and
 3 GB to hold, and several times that to train.
 """
 
@@ -30,7 +30,7 @@ def get_config(part="mapped"):
     config.writers.page = config.writers.tensorboard = part == "page"
     config.platform = "cpu"
     if part in ("wide", "huge"):
-        config.sweep = sweep.product({"model.dense": ((8,), ({"wide": 6_000, "huge": 60_000}[part],))})
+        config.sweep = sweep.product({"model.dense": ((8,), ({"wide": 12_000, "huge": 60_000}[part],))})
         config.train.duration = config.train.eval_every = "4 steps"
         config.seeds = 4
         config.evaluation.test, config.metric = "none", "validation_accuracy"

@@ -2,8 +2,8 @@
 
 While a session stands at a point, RLIMIT_DATA leaves it so much more memory, and the large arm's states, which are to
 come, take more: JAX raises RESOURCE_EXHAUSTED, NumPy a MemoryError, as on a machine that gives no more. Nothing catches
-the rest: the kernel kills a process that uses more than there is, and TensorStore and LLVM abort where a small block of
-their own is refused. For a study that is a kill (kills.py).
+the rest: the kernel kills a process that uses more than there is, TensorStore and LLVM abort where a small block of their
+own is refused, and XLA may wait for a buffer that never comes. For a study that is a kill (kills.py).
 """
 
 import functools
@@ -27,7 +27,9 @@ FLAGS = ("--config.population.devices=2",)  # on any machine: a device has one r
 # What is freed goes back at once, and large blocks in one piece: no memory is lost between them.
 ALLOCATOR = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
 SMALL = "dense=8"  # the arm that must not be harmed; its group is trained first
-HALF, QUARTER, NONE = 750, 500, 400  # MB: for half of the runs of `wide`, for a quarter, for no run of `huge`
+# MB: for half of the runs of `wide` (four need 1,940, two 1,200), for a quarter (one needs 730), for no run of `huge`.
+# There is much between what fits and what does not: where XLA is refused a small block, it was seen to wait for ever.
+HALF, QUARTER, NONE = 1_500, 950, 1_000
 ALONE = "out of memory with one run alone; take a smaller train.batch_size or evaluation.batch_size"
 
 
@@ -101,9 +103,8 @@ def limited(workdir: Path, part: str, megabytes: int) -> Ended:
 
 def _waiting(workdir: Path) -> bool:
     """Whether there is a group still to train; a split one is none, but its runs are in others a moment later."""
-    there = places.there(workdir)
-    runs = sum(len(place.runs) for place in there if place.most is None)
-    return runs < 8 or any(place.most is None and not place.trained and not place.failure for place in there)
+    there = [place for place in places.there(workdir) if place.most is None]  # asked once: it may be split meanwhile
+    return sum(len(place.runs) for place in there) < 8 or any(not p.trained and not p.failure for p in there)
 
 
 def of_runs(workdir: Path) -> dict[str, str]:
