@@ -2,8 +2,9 @@
 
 While a session stands at a point, RLIMIT_DATA leaves it so much more memory, and the large arm's states, which are to
 come, take more: JAX raises RESOURCE_EXHAUSTED, NumPy a MemoryError, as on a machine that gives no more. Nothing catches
-the rest: the kernel kills a process that uses more than there is, TensorStore and LLVM abort where a small block of their
-own is refused, and XLA may wait for a buffer that never comes. For a study that is a kill (kills.py).
+the rest: the kernel kills a process that uses more than there is, TensorStore and LLVM abort where a small block of
+their own is refused, and XLA may wait for a buffer that never comes. For a study that is a kill (kills.py), or a signal
+away from one (signals.py).
 """
 
 import functools
