@@ -5,6 +5,7 @@ times as fast the idea makes it. "Whole step" is training of one run; all else i
 is in training (XLA:CPU treats a loop's body otherwise than a program's outermost level). About ten minutes.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -19,8 +20,9 @@ from rich.console import Console
 
 from benchmarks import chapters, children, forms, record, workloads
 from benchmarks.engine import Engine
-from benchmarks.trials import Method, Run, looped, row
-from fmnist_jax import convolution, optim, pooling, sharding, train
+from benchmarks.trials import STEPS, Method, Run, looped, row
+from fmnist_jax import convolution, optim, pooling, population, sharding, train
+from fmnist_jax import forms as package_forms
 from fmnist_jax.models import cnn
 
 YNN = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
@@ -191,17 +193,35 @@ def shared_gather(method: Method) -> list[dict]:
         order = run.order if shared else np.random.default_rng(1).permuted(np.tile(run.order, (count, 1)), axis=1)
         given = (state, run.hyper, *run.data, order, np.int32(0), np.int32(run.steps))
         program = jax.jit(jax.vmap(segment, (0, None, None, None, None if shared else 0, None, None)))
-        compiled = program.lower(*given).compile()
+        compiled = program.lower(*given).compile(package_forms.compiler_options("cpu"))
         calls[shared] = lambda compiled=compiled, given=given: compiled(*given).step
     ratio = method.against(calls[False], {"shared": calls[True]})["shared"]
     return [row("one data order for all runs", f"mlp, {count} vmapped runs, whole step", ratio)]
+
+
+def levels(method: Method) -> list[dict]:
+    """XLA's own level of optimisation for a CPU, 3; the engine asks for less."""
+    rows, flipped = [], {"augment__ops": ("flip", "shift")}
+    nets = ("cnn", "cnn", 1, {}), ("4 mlps", "mlp", 4, {}), ("4 mlps, flipped and shifted", "mlp", 4, flipped)
+    for words, net, runs, keys in nets:
+        engines = {}
+        for level in (package_forms.LEVEL_ON_CPU, 3):
+            population.forget_programs()
+            jax.clear_caches()
+            with mock.patch.object(package_forms, "LEVEL_ON_CPU", level):
+                engines[level] = Engine(workloads.checked(method.workload(net), runs, population__devices=1, **keys))
+                steps = min(STEPS[net], engines[level].static.steps_per_epoch)
+                engines[level].seconds(steps)
+        base, own = (functools.partial(engine.seconds, steps) for engine in engines.values())
+        rows.append(row("XLA's own level", f"{words}, whole step", method.against(base, {"own": own})["own"]))
+    return rows
 
 
 IDEAS = {
     idea.__name__: idea
     for idea in (
         *(unrolling, donation, flat_leaf, first_patches, convolutions, orientation, recomputation, blocks, methods),
-        *(poolings, relu_first, evaluation, bfloat16, shared_gather),
+        *(poolings, relu_first, evaluation, bfloat16, shared_gather, levels),
     )
 }
 

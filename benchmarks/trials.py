@@ -13,7 +13,7 @@ from jax import lax
 
 from benchmarks import record, sampling, workloads
 from benchmarks.engine import Engine
-from fmnist_jax import train
+from fmnist_jax import forms, train
 
 STEPS = {"cnn": 12, "mlp": 400}  # of a call: about as long
 
@@ -84,7 +84,8 @@ class Run:
             run = train.make_train(self.static)
             state = jax.jit(run.init)(jnp.uint32(0), self.hyper)
             rest = (self.hyper, *self.data, self.order, np.int32(0), np.int32(self.steps))
-            program = jax.jit(run.segment, donate_argnums=(0,) if donate else ()).lower(state, *rest).compile()
+            program = jax.jit(run.segment, donate_argnums=(0,) if donate else ()).lower(state, *rest)
+            program = program.compile(forms.compiler_options("cpu"))
         held = [state]
 
         def call():
@@ -111,7 +112,7 @@ def looped(function: Callable, *arrays, times: int = 8) -> Callable:
         shape = jax.eval_shape(function, *arrays)
         return lax.fori_loop(0, times, body, (arrays, jnp.zeros(shape.shape, shape.dtype)))[1]
 
-    compiled = jax.jit(program).lower(*arrays).compile()
+    compiled = jax.jit(program).lower(*arrays).compile(forms.compiler_options("cpu"))
     return lambda: compiled(*arrays)
 
 

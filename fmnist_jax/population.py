@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, SingleDeviceSharding
 
-from fmnist_jax import experiment, sharding, streaming, train
+from fmnist_jax import experiment, forms, sharding, streaming, train
 from fmnist_jax.streaming import Streamed
 
 
@@ -315,14 +315,16 @@ class Population:
             self._jitted[function, axes] = of_unit, jax.jit(of_unit)
         of_unit, jitted = self._jitted[function, axes]
 
+        options = forms.compiler_options(sharding.platform_of(self.devices[0]))
+
         def compile_on(device):
             meshed = isinstance(device, NamedSharding)
             place = device if meshed else SingleDeviceSharding(device)
             abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=place), args)
             if not meshed:
-                return jitted.lower(*abstract).compile()
+                return jitted.lower(*abstract).compile(options)
             with jax.set_mesh(device.mesh):
-                return jax.jit(of_unit, out_shardings=device).lower(*abstract).compile()
+                return jax.jit(of_unit, out_shardings=device).lower(*abstract).compile(options)
 
         first = compile_on(self.devices[0])  # traces; the others find the trace
         with ThreadPoolExecutor(len(self.devices)) as pool:

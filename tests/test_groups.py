@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from helpers import mlp, tiny
+from helpers import build, mlp, tiny
 
 from fmnist_jax import arms, config, data, forms, groups, memory, places, sweep
 from fmnist_jax.errors import UserError
@@ -225,3 +225,26 @@ def test_an_accelerator_has_the_forms_that_were_measured_on_it(monkeypatch):
         "vmap",
         "blocked",
     )
+
+
+def test_xla_is_asked_for_a_level_on_a_cpu_unless_someone_asks_for_another(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    assert forms.compiler_options("cpu") == {"xla_backend_optimization_level": 2}
+    assert forms.compiler_options("gpu") is None
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=3")
+    assert forms.compiler_options("cpu") is None
+    monkeypatch.delenv("XLA_FLAGS")
+    monkeypatch.setattr(jax.config, "read", lambda name: True)  # of jax_disable_most_optimizations
+    assert forms.compiler_options("cpu") is None
+
+
+def test_a_population_is_compiled_at_that_level(monkeypatch):
+    asked = []
+    compiled = jax.stages.Lowered.compile
+    monkeypatch.setattr(forms, "compiler_options", lambda platform: {"xla_backend_optimization_level": 1})
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda self, options=None: asked.append(options) or compiled(self, options)
+    )
+    pop, inputs = build(mlp(model__dense=(7,)), seeds=(0,))
+    pop.init(inputs)
+    assert asked == [{"xla_backend_optimization_level": 1}]

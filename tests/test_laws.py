@@ -306,7 +306,7 @@ MAY_IMPORT = {
     "experiment": {"config", "models", *LEAVES},
     "train": {"experiment", "data", "models", *LEAVES},
     "forms": {"errors", "experiment", "models"},
-    "population": {"experiment", "sharding", "streaming", "train"},
+    "population": {"experiment", "forms", "sharding", "streaming", "train"},
     "memory": {"experiment", "models", "train"},
     "sharding": {"data", "errors", "experiment"},
     "terminal": {"stats"},

@@ -258,9 +258,9 @@ def again(workdir: Path, wanted: Whole, begun: dict[str, int], before: set[Path]
     for path in set(_timings(workdir)) - before:
         group = path.parent.parent
         last = json.loads((group / "done.json").read_text())["step"]
-        left = wanted.images[group.name] * (1 - begun.get(group.name, 0) / last)
+        left = round(wanted.images[group.name] * (1 - begun.get(group.name, 0) / last))
         if (images := json.loads(path.read_text())["images"]) > left:
-            return f"group {group.name}: {images:,} images trained, where {left:,.0f} were left"
+            return f"group {group.name}: {images:,} images trained, where {left:,} were left"
     return ""
 
 
