@@ -13,7 +13,7 @@ from fmnist_jax.report import style
 
 DASHED = {"color": QUIET, "lw": 1, "ls": (0, (4, 3))}
 FADED = ("#0b6e99", "#4c97b8", "#8dbfd4", "#c3dce7")  # from the gentlest rate to the harshest, darker first
-WITHOUT = "without its bottlenecks"
+WITHOUT = "looks and turns free"
 SPANS = {60: "1 min", 600: "10 min", 3600: "1 h", 21_600: "6 h", 86_400: "1 day", 604_800: "1 week"}
 SPANS |= {2_592_000: "30 days", 31_536_000: "1 year"}
 MOST = 6  # causes with a colour of their own; the others are one
