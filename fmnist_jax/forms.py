@@ -15,9 +15,8 @@ VMAP_BELOW_FLOPS = 200_000
 ON_ACCELERATORS: dict[str, tuple[str, str]] = {}
 UNMEASURED = ("vmap", "patches")
 
-# XLA's own level on a CPU is 3. Its 2 compiles the draws of new weights in a fifth of the time and all of a study in
-# three quarters; what is trained is as fast or up to 1.1 times as fast, with augmentation of small images 1.6 times, a
-# ResNet-18 0.96 times (python -m benchmarks.ideas --only=levels).
+# XLA's own level on a CPU is 3. At 2 a study's first start compiles for three quarters of the time, and small nets with
+# augmentation train 1.45 times as fast, most others as fast (python -m benchmarks.startup, benchmarks.ideas).
 LEVEL = "xla_backend_optimization_level"
 LEVEL_ON_CPU = 2
 

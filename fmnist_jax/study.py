@@ -260,8 +260,9 @@ class _Study:
 
     def _in_the_way(self) -> int:
         """How many groups failed, where an arm is to be chosen of all."""
-        choosing = self.checked.selection.refit or self.checked.evaluation.test == "chosen"
-        return sum("failed.json" in self.standing.files[place.name] for place in self.standing.places) * choosing
+        if not self.checked.selection.refit and self.checked.evaluation.test != "chosen":
+            return 0
+        return sum("failed.json" in self.standing.files[place.name] for place in self.standing.places)
 
     def _describe_data(self) -> None:
         if any(self.workshop.dataset(arm.experiment.dataset).synthetic for arm in self.arms):
@@ -439,7 +440,7 @@ class _Study:
         return True
 
     def _test_claimed(self, place: Place) -> bool:
-        """Tests a group, unless another process has it."""
+        """Tests a group, unless another process has it, or has it before that is done; whether it was this one's."""
         if not (taken := self._take([place], lambda place: self._to_test(place, place.names(), self.wanted))):
             return False
         with self._claimed(*taken):
@@ -447,7 +448,8 @@ class _Study:
                 self._test(place, self._to_test(place, place.names(), self.wanted), taken[1].check)
             except testing.Outdated as gone:
                 self._take_back(place, gone)
-        return True
+            return True
+        return False  # `_claimed` has kept to itself that it was taken over
 
     def _test_all(self) -> None:
         """Reads the test set, for the first time, now that nothing is left to train."""

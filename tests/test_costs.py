@@ -211,7 +211,7 @@ def test_what_is_asked_for_tests_is_what_the_fleet_is_said_to_ask(tmp_path):
     def process():
         return study._Study(checked, arms.arms_of(checked), Disk(tmp_path), Console(quiet=True), Share(claim=True))
 
-    def test(*of):
+    def leave(*of):
         for place in of:
             writers.write_json(place.directory / "test.json", {"runs": [0]})
 
@@ -219,9 +219,9 @@ def test_what_is_asked_for_tests_is_what_the_fleet_is_said_to_ask(tmp_path):
         """How often, while a process tests what others have not tested before or, at its first test, meanwhile."""
         for place in places:
             (place.directory / "test.json").unlink(missing_ok=True)
-        test(*before)
-        made, other = process(), threading.Thread(target=test, args=meanwhile)
-        made._test = lambda place, *_: (other.ident or (other.start(), other.join()), test(place))
+        leave(*before)
+        made, other = process(), threading.Thread(target=leave, args=meanwhile)
+        made._test = lambda place, *_: (other.ident or (other.start(), other.join()), leave(place))
         with bookkeeping.counting(tmp_path) as count:
             assert made._test_shared()
         assert all((place.directory / "test.json").exists() for place in places)
@@ -233,8 +233,7 @@ def test_what_is_asked_for_tests_is_what_the_fleet_is_said_to_ask(tmp_path):
     for place in places:
         bookkeeping._finish(place)
         leases.Watch().take(place.directory).close()  # to train it
-    once = asked(places, ())
-    assert once == 1 + 3 * 12
+    assert asked(places, ()) == 1 + 3 * 12
     of_tested = asked(places[:10], ()) - asked(places[:11], ())  # more than of one that was
     found_tested = (asked(places[:1], places[6:]) - asked(places[:1] + places[6:], ())) / 6
     assert (3 + found_tested, of_tested) == (fleet_costs.TEST_OPERATIONS_EACH, fleet_costs.TEST_OPERATIONS)

@@ -80,9 +80,6 @@ FLEET = {
 }
 
 
-there = pytest.mark.skipif(not (record.RESULTS / "costs.json").exists(), reason="costs.json is not there yet")
-
-
 @pytest.fixture
 def place(tmp_path):
     return document_of(scaling_document.main, tmp_path)
@@ -151,12 +148,10 @@ def test_numbers_are_said_with_three_digits_and_a_unit(make, value, said):
     assert make(value) == said
 
 
-@there
 def test_the_document_that_is_kept_is_what_the_results_make():
     assert scaling_document.main(["--check"]) == 0
 
 
-@there
 def test_studies_that_nothing_was_fitted_to_were_predicted_within_a_fifth_but_for_one():
     predictions = scaling_document.read(record.RESULTS)["costs"]["predictions"]
     assert len({one["study"] for one in predictions}) == 4

@@ -246,7 +246,7 @@ def test_what_another_takes_over_while_it_is_tested_is_not_written(alone, tmp_pa
 
     monkeypatch.setattr(testing, "predict_test", taken_over)
     monkeypatch.setattr(study, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(study._Study, "_test_all", lambda self: None)  # which would mend what claims have left undone
     go(c, tmp_path, Share(claim=True))
-    assert asked_for[:2] == [False, False]
-    assert (first / "test.json").exists()
+    assert asked_for == [False] * 5  # four groups, the first of them again at the end
     pd.testing.assert_frame_equal(numbers(tmp_path), alone)

@@ -41,7 +41,7 @@ CHECKPOINTS = {"cnn": (1, 3, 6, 12), "mlp": (1, 5, 10, 30)}
 # Then a simulation is given up: after so many times the work alone, and as many days; or so many preemptions.
 PATIENCE, MOST_PREEMPTIONS = 20, 300_000
 FIGURE = Path(__file__).parents[2] / "docs" / "scaling.png"
-# What could be done.
+# What is simulated: the product, and what it would be without one of its costs.
 WAYS = AS_IT_IS, FREE_BOOKS = "as it is", "looks and turns that take nothing"
 HALVED = {  # name -> the fields of Costs that are halved
     "training": ("segment",),
