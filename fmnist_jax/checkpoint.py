@@ -166,12 +166,12 @@ class Checkpoints:
         except RunError:
             return "its manifest is unreadable"
         found = _digests(self.directory / str(step))
-        for name in sorted(expected.keys() | found.keys()):
-            if name not in found:
-                return f"{name} {_MISSING}"
+        # Before what is missing: pruning only takes files away, and what else was done to it would be taken for that.
+        for name in sorted(found):
             if expected.get(name) != found[name]:
                 return f"{name} is not as it was written"
-        return None
+        missing = sorted(expected.keys() - found.keys())
+        return f"{missing[0]} {_MISSING}" if missing else None
 
     def read(self, step: int, template):
         """The state of a whole checkpoint.

@@ -133,6 +133,13 @@ def test_a_damaged_older_checkpoint_is_set_aside_and_a_half_pruned_one_removed(s
     assert not (saved / "1").exists()
 
 
+def test_a_name_that_was_damaged_in_an_older_manifest_is_no_half_pruned_checkpoint(saved):
+    manifest = saved / "3.manifest.json"
+    manifest.write_text(manifest.read_text().replace("_METADATA", "^METADATA", 1))  # one is missing, one not foreseen
+    assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 4
+    assert (saved / "set_aside" / "3-0").is_dir()
+
+
 def test_a_manifest_that_is_no_object_is_unreadable(saved):
     (saved / "4.manifest.json").write_text("[]")
     assert checkpoint.Checkpoints(saved, 2).restore(state(0))[0] == 3

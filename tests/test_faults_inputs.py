@@ -173,14 +173,14 @@ def test_a_process_that_dies_of_a_file_has_broken_its_promise():
     assert "BrokenProcessPool" in trial().problem
 
 
-@pytest.mark.parametrize(("megabytes", "problem"), [(1, ""), (200, "took")])
-def test_memory_that_a_refusal_took_is_noticed(tmp_path, megabytes, problem):
+@pytest.mark.parametrize("megabytes", [1, 200, 350])
+@pytest.mark.parametrize("most", [inputs.MOST_MEGABYTES, inputs.MOST_MEGABYTES_OF_A_BOMB])
+def test_memory_that_a_refusal_took_is_noticed(tmp_path, megabytes, most):
     def case(size):
         np.ones(size * 2**17)  # float64
         return readers.REFUSED, ""
 
-    cases = [("large", functools.partial(case, 300)), ("then", functools.partial(case, megabytes))]
-    trials, _ = inputs._made(cases, tmp_path)  # what an earlier one took hides nothing
+    cases = [("large", functools.partial(case, 400)), ("then", functools.partial(case, megabytes))]
+    trials, _ = inputs._made(cases, tmp_path, most)  # what an earlier one took hides nothing
     assert trials[0].problem.startswith("took")
-    assert trials[1].problem.startswith(problem)
-    assert bool(trials[1].problem) == bool(problem)
+    assert trials[1].problem.startswith("took") == (megabytes > most[readers.REFUSED])

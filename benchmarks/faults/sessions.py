@@ -180,7 +180,7 @@ class Whole:
 
     Attributes:
       seconds: without those of compiling, which later ones lack.
-      kilobytes: of its workdir, on a disk with pages of 4 KiB.
+      kilobytes: of its files at the end, on a disk with pages of 4 KiB.
       images: group -> how many it was trained on.
       segments: of a run.
     """
@@ -210,7 +210,7 @@ def whole(scratch: Path, part: str = "mapped", *flags: str) -> Whole:
             _WHOLE[part, *flags] = Whole(
                 everything(workdir),
                 seconds - sum(timing["compile_seconds"] for timing in timings.values()),
-                4 * sum(-(-path.stat().st_size // 4096) + 1 for path in workdir.rglob("*")),
+                4 * sum(-(-path.stat().st_size // 4096) for path in workdir.rglob("*") if path.is_file()),
                 {group: timing["images"] for group, timing in timings.items()},
                 len({one["step"] for one in subject.rows_of(workdir)}),
             )

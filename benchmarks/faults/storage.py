@@ -27,7 +27,7 @@ FULL_AT = (
     ("before report.html", 1, "page"),
     # --full from here on
     *(("before config.json", 1, "mapped"), ("before group.json", 1, "mapped"), ("step", 1, "mapped")),
-    *(("step", 30, "vmapped"), ("evaluation", 4, "mapped"), ("within checkpoint", 3, "vmapped")),
+    *(("step", 5, "vmapped"), ("evaluation", 4, "mapped"), ("within checkpoint", 3, "vmapped")),
     *(("after checkpoint", 2, "mapped"), ("prune", 2, "vmapped"), ("before predictions.npz", 1, "mapped")),
     *(
         ("before outcomes.json", 1, "mapped"),
