@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fleet import __main__ as fleet
+from benchmarks.fleet import cases as fleet_cases
 from benchmarks.fleet import costs as fleet_costs
 from benchmarks.fleet import model as fleet_model
 from benchmarks.fleet.events import Simulation, simulate
@@ -305,23 +306,26 @@ def test_a_hosts_costs_are_those_that_were_measured():
 
 
 def test_the_cases_are_distinct_and_what_is_changed_is_there_to_be_changed():
-    cases = fleet.cases(smoke=False)
+    cases = fleet_cases.cases(smoke=False)
     assert len(set(cases)) == len(cases)
     assert {case.devices for case in cases if case.part == "fleets"} == {10, 32, 100, 256, 1024, 4096}
     assert {case.runs for case in cases} == {1_000_000}
     names = {field.name for field in dataclasses.fields(Costs)}
-    assert {key for keys in fleet.HALVED.values() for key in keys} <= names
-    costs, gentle = fleet.changed(EVERYTHING, HARSH, "looks, on the host")
+    assert {key for keys in fleet_cases.HALVED.values() for key in keys} <= names
+    costs, gentle = fleet_cases.changed(EVERYTHING, HARSH, "looks, on the host")
     assert (costs.look, costs.look_trained, costs.segment, gentle) == (0.25, 0.005, 100.0, HARSH)
-    assert fleet.changed(EVERYTHING, HARSH, "preemptions") == (EVERYTHING, dataclasses.replace(HARSH, preemptions=3.0))
-    assert fleet.changed(EVERYTHING, HARSH, "") == (EVERYTHING, HARSH)
+    assert fleet_cases.changed(EVERYTHING, HARSH, "preemptions") == (
+        EVERYTHING,
+        dataclasses.replace(HARSH, preemptions=3.0),
+    )
+    assert fleet_cases.changed(EVERYTHING, HARSH, "") == (EVERYTHING, HARSH)
 
 
 def test_a_case_is_simulated_with_all_of_its_devices():
     found = {**FOUND, "bookkeeping": books(look_operations={"look": 10.0})}
-    of = {"workload": "cnn", "way": fleet.AS_IT_IS, "preemptions_an_hour": 0.0, "checkpoints": 2, "runs": 80}
-    case = fleet.Case(part="fleets", kind=fleet_costs.ACCELERATORS.name, devices=10, of_group=5, **of)
-    found = fleet.row(case, found)
+    of = {"workload": "cnn", "way": fleet_cases.AS_IT_IS, "preemptions_an_hour": 0.0, "checkpoints": 2, "runs": 80}
+    case = fleet_cases.Case(part="fleets", kind=fleet_costs.ACCELERATORS.name, devices=10, of_group=5, **of)
+    found = fleet_cases.row(case, found)
     assert found["alone_seconds"] == pytest.approx(80 * 100 / 10 / fleet_costs.ACCELERATORS.speed)  # runs x steps
     assert found["seconds"] > found["alone_seconds"]
     assert sum(found["spent"].values()) == pytest.approx(found["device_seconds"])
@@ -332,14 +336,14 @@ def test_simulations_that_are_there_are_not_made_again(monkeypatch):
     made = []
 
     class Pool:
-        def __init__(self, workers):
+        def __init__(self, workers, mp_context):
             pass
 
         __enter__, __exit__, map = lambda self: self, lambda *_: None, lambda self, *given: map(*given)
 
     monkeypatch.setattr(fleet, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(fleet, "row", lambda case, found: made.append(case) or case._asdict())
-    cases, rows, kept = fleet.cases(smoke=True), [], []
+    cases, rows, kept = fleet_cases.cases(smoke=True), [], []
     fleet.measure({}, True, rows, lambda: kept.append(len(rows)))
     assert made == cases
     assert kept[0] == 1
@@ -347,4 +351,4 @@ def test_simulations_that_are_there_are_not_made_again(monkeypatch):
     rows = [{**rows[3], "runs": 5}, rows[2], *rows[4:]]  # one is of another study, two are missing
     fleet.measure({}, True, rows, lambda: None)
     assert made == [cases[0], cases[1], cases[3]]
-    assert [fleet.Case(**one) for one in rows] == cases
+    assert [fleet_cases.Case(**one) for one in rows] == cases
