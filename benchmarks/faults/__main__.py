@@ -1,4 +1,4 @@
-"""Every fault of docs/reliability.md: `python -m benchmarks.faults`, some minutes; `--full`, about two hours.
+"""Every fault of docs/reliability.md: `python -m benchmarks.faults`, some minutes; `--full`, an hour and more.
 
 The short run makes each fault as often as shows that it is caught, as CI does; --full as often as the table asks for,
 and writes benchmarks/results/faults.json, from which docs/reliability.md is made. The exit status is 1 where a promise

@@ -52,7 +52,7 @@ def read(path: Path) -> dict:
       Refused: there are none, or of the short run alone.
     """
     if not path.exists():
-        raise Refused(f"{path}: not there; python -m benchmarks.faults --full writes it, in about two hours")
+        raise Refused(f"{path}: not there; python -m benchmarks.faults --full writes it, in an hour and more")
     found = json.loads(path.read_text())
     if not found.get("full"):
         raise Refused(f"{path}: of the short run; python -m benchmarks.faults --full makes what the table asks for")

@@ -95,7 +95,7 @@ def _limited(part: str, limit: int, scratch: Path):
         ended = Session(own / "w", part, *QUICK, limits={resource.RLIMIT_FSIZE: limit}).end()
         return failed_well(ended, TOO_LARGE, own / "w", wanted) or resumed(own / "w", wanted, part, *QUICK)
 
-    return trial(f"files of {limit:,} bytes at most, {part}", work, scratch)
+    return trial(f"files of {limit // 1000} kB at most, {part}", work, scratch)
 
 
 def _read_only_at(point: str, scratch: Path):
