@@ -7,8 +7,11 @@ import json
 import math
 import os
 import shutil
+import socket
+import struct
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -199,7 +202,7 @@ def write_tables(directory: Path, name: str, frame: pd.DataFrame) -> None:
 def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFrame, hyper: dict) -> None:
     """One TensorBoard run a run of the study: every metric by step, and the HParams with the final metrics."""
     with without("torch"):
-        from tensorboardX import SummaryWriter
+        from tensorboardX import summary
 
     axes, base = ["arm", "seed", "fold"], {k: _hparam(v) for k, v in hyper.items()}
     metrics = [c for c in curves.columns if c.startswith(("train_", "validation_", "test_"))]
@@ -210,17 +213,36 @@ def write_tensorboard(directory: Path, curves: pd.DataFrame, results: pd.DataFra
         making = directory / f".{path.name}"
         shutil.rmtree(making, ignore_errors=True)
         rows = by_run.get((arm, seed, fold), curves.iloc[:0])
-        # A queue that holds every event: with a shorter one tensorboardX waits for ever on a full disk.
-        with SummaryWriter(str(making), max_queue=100 + len(rows) * len(metrics)) as writer:
-            for row in rows.to_dict("records"):
-                for metric in metrics:
-                    if _finite(row[metric]):
-                        writer.add_scalar(metric, row[metric], row["step"])
-            finals = {k: v for k, v in result.items() if k.startswith("test_") and _finite(v)}
-            own = {k: _hparam(v) for k, v in result.items() if k in hyper}
-            writer.add_hparams({**base, **own, "seed": seed, "fold": fold}, finals, name=".")
+        finals = {k: v for k, v in result.items() if k.startswith("test_") and _finite(v)}
+        own = {k: _hparam(v) for k, v in result.items() if k in hyper}
+        found = [(0, part) for part in summary.hparams({**base, **own, "seed": seed, "fold": fold}, finals)]
+        found += [(0, summary.scalar(k, v)) for k, v in finals.items()]
+        for row in rows.to_dict("records"):
+            found += [(row["step"], summary.scalar(k, row[k])) for k in metrics if _finite(row[k])]
+        making.mkdir(parents=True)
+        write_atomically(making / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}", _events(found))
         shutil.rmtree(path, ignore_errors=True)
         os.replace(making, path)
+
+
+def _events(found: Iterable[tuple[int, object]]) -> bytes:
+    """A TensorBoard file of (step, summary).
+
+    tensorboardX's own writer is a thread, whose errors nobody hears of, and writes HParams to a second file, which has
+    the first one's name if it is opened in the same second.
+    """
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    now, content = time.time(), io.BytesIO()
+    events = [Event(wall_time=now, file_version="brain.Event:2")]
+    events += [Event(wall_time=now, step=int(step), summary=part) for step, part in found]
+    for event in events:  # as TFRecord has them
+        data = event.SerializeToString()
+        length = struct.pack("<Q", len(data))
+        content.write(length + struct.pack("<I", masked_crc32c(length)))
+        content.write(data + struct.pack("<I", masked_crc32c(data)))
+    return content.getvalue()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Rows are whole or not there; nothing half-written is ever in place."""
 
 import json
+import struct
 
 import numpy as np
 import pandas as pd
@@ -117,3 +118,25 @@ def test_what_is_no_utf_8_is_written_as_escapes(tmp_path):
     """A workdir may be called so: os.fsdecode makes half a character of such a byte."""
     writers.write_atomically(tmp_path / "page", "caf\udce9 é")
     assert (tmp_path / "page").read_bytes() == "caf\\udce9 é".encode()
+
+
+def test_tensorboard_has_every_metric_by_step_and_the_hyper_parameters(tmp_path):
+    run = {"arm": "a", "seed": 3, "fold": 0}
+    curves = pd.DataFrame([{**run, "step": step, "train_loss": 1 / step, "test_x": None} for step in (1, 2)])
+    writers.write_tensorboard(tmp_path / "t", curves, pd.DataFrame([{**run, "test_accuracy": 0.5}]), {"rate": 0.1})
+    (file,) = (tmp_path / "t" / "a-seed3-fold0").iterdir()
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import masked_crc32c
+
+    content, found = file.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        assert struct.unpack("<I", content[12 + length : 16 + length]) == (masked_crc32c(content[12 : 12 + length]),)
+        event = Event.FromString(content[12 : 12 + length])
+        found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+        content = content[16 + length :]
+    assert [name for name, *_ in found[:3]] == [
+        f"_hparams_/{name}" for name in ("experiment", "session_start_info", "session_end_info")
+    ]
+    assert found[3:] == [("test_accuracy", 0, 0.5), ("train_loss", 1, 1.0), ("train_loss", 2, 0.5)]
+    assert b"rate" in file.read_bytes()
