@@ -316,3 +316,16 @@ def test_without_webgl_a_sentence_stands_in(url):
         assert [e for e in errors(driver) if "WebGL" not in e] == []
     finally:
         driver.quit()
+
+
+def test_where_repeats_are_equal_the_band_goes_on_from_its_neighbours(chromium, tmp_path):
+    """Plotly would fill across the gap what lies elsewhere."""
+    study = made_up.full_study()
+    at = study.curves["step"] == sorted(study.curves["step"].unique())[1]
+    study.curves.loc[at, "validation_accuracy"] = 0.5
+    (tmp_path / "report.html").write_text(page.render(analyse(study)), encoding="utf-8")
+    show(chromium, (tmp_path / "report.html").as_uri())
+    low, high, mean = traces(chromium, "curves")[:3]
+    assert mean["name"].startswith("validation")
+    assert low["x"] == high["x"] == [x for i, x in enumerate(mean["x"]) if i != 1]
+    assert None not in low["y"] + high["y"]

@@ -56,8 +56,11 @@ view("curves", () => {
       share = curve.share;
       const factor = curve.share ? 100 : 1, times = (column) => Array.from(curve[column], (value) => factor * value);
       const x = Array.from(curve[clock]), common = { x, legendgroup: arm, mode: "lines", hoverinfo: "skip" };
-      traces.push({ ...common, y: times("low"), line: { width: 0 } });
-      traces.push({ ...common, y: times("high"), line: { width: 0 }, fill: "tonexty", fillcolor: fade(shades[i], split === "train" ? 0.08 : 0.16) });
+      // Equal repeats have no interval, and Plotly fills across a gap what lies elsewhere.
+      const known = x.map((_, at) => at).filter((at) => Number.isFinite(curve.low[at]) && Number.isFinite(curve.high[at]));
+      const edge = (column) => ({ x: known.map((at) => x[at]), y: known.map((at) => factor * curve[column][at]), line: { width: 0 } });
+      traces.push({ ...common, ...edge("low") });
+      traces.push({ ...common, ...edge("high"), fill: "tonexty", fillcolor: fade(shades[i], split === "train" ? 0.08 : 0.16) });
       traces.push({
         ...common, y: times("mean"), hoverinfo: undefined, line: { color: shades[i], width: split === "train" ? 1.5 : 2, dash: DASHES[split] ?? "solid" },
         mode: x.length > 1 ? "lines" : "markers", name: `${split} ${study.arms[arm]}`.trim(),
