@@ -53,6 +53,15 @@ def flat_leaf(method: Method) -> list[dict]:
     return method.whole_step("one flat leaf", {"": mock.patch.dict(optim.OPTIMIZERS, flat)}, ("cnn", "mlp"))
 
 
+def filling(method: Method) -> list[dict]:
+    """Features that nearly fill the library's tiles, without the zeros that the engine gives them."""
+    rows = []
+    for filters in ((28, 56), (20, 60), (50, 30)):
+        ways = {"of {} and {} features".format(*filters): mock.patch.object(convolution, "_filling", return_value=0)}
+        rows += method.whole_step("tiles not filled", ways, model__filters=filters)
+    return rows
+
+
 def recomputation(method: Method) -> list[dict]:
     """Patches made again in the backward pass, where the engine's patches form keeps them."""
     ways = {"by patches": mock.patch.object(convolution.Stage, "product", forms.recomputed(convolution.Stage.product))}
@@ -221,7 +230,7 @@ IDEAS = {
     idea.__name__: idea
     for idea in (
         *(unrolling, donation, flat_leaf, first_patches, convolutions, orientation, recomputation, blocks, methods),
-        *(poolings, relu_first, evaluation, bfloat16, shared_gather, levels),
+        *(poolings, relu_first, filling, evaluation, bfloat16, shared_gather, levels),
     )
 }
 

@@ -24,7 +24,7 @@ LONGEST = (
 # within a tolerance. XLA compiles theirs without optimising, in half the time. The laws of the programs themselves, and
 # whatever compares the bits of two of them, have them as a user has; so have the faults (python -m benchmarks.faults).
 COMPILED_QUICKLY = (
-    *("test_activities.py", "test_augment.py", "test_average.py", "test_benchmarks.py", "test_benchmarks_more.py"),
+    *("test_activities.py", "test_augment.py", "test_benchmarks.py", "test_benchmarks_more.py"),
     *("test_carry.py", "test_engine.py", "test_faults_more.py"),
     *("test_models.py", "test_paper.py", "test_plan.py", "test_pooling.py", "test_profiling.py", "test_references.py"),
     *("test_share.py", "test_studies.py", "test_study.py", "test_timing.py", "test_weights.py", "test_whitening.py"),

@@ -206,24 +206,6 @@ def test_one_trace_for_all_strengths():
     assert len(traces) == 1
 
 
-def test_runs_together_equal_runs_alone():
-    keys = jax.random.split(KEY, 3)
-    hypers = jax.tree.map(lambda leaf: leaf * jnp.array([0.0, 0.5, 1.0]), STRONG)
-    kernel = jax.random.normal(KEY, (3, 3, 3, 4))
-    x = images(batch=16)
-
-    def features(x, run):  # a convolution reads the images, as in training
-        y = A.standardise(A.augment(OPS, run[0], x, run[1]), 0.3, 0.2)
-        return jax.lax.conv_general_dilated(y, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    mapped = jax.jit(lambda x, runs: jax.lax.map(lambda run: features(x, run), runs))
-    runs = [jax.tree.map(lambda leaf: leaf[i : i + 1], (keys, hypers)) for i in range(3)]  # noqa: B023
-    alone = np.concatenate([mapped(x, run) for run in runs])
-    np.testing.assert_array_equal(mapped(x, (keys, hypers)), alone)
-    vmapped = jax.jit(jax.vmap(features, (None, 0)))
-    np.testing.assert_allclose(vmapped(x, (keys, hypers)), alone, atol=1e-4)
-
-
 def test_what_cannot_be_done_is_refused_by_name():
     grey = images(channels=1)
     for op in A.COLOUR_ONLY:

@@ -192,6 +192,13 @@ def test_no_convolution_is_left_to_the_loops_of_xla(size, channels, filters, ker
     assert not convolutions_left(program)
 
 
+def test_features_that_nearly_fill_the_tiles_are_filled():
+    found = {
+        n: convolution._filling(n) for n in (17, 20, 24, 25, 28, 32, 40, 48, 49, 56, 64, 88, 90, 100, 112, 120, 128)
+    }
+    assert {n: more for n, more in found.items() if more} == {25: 7, 28: 4, 49: 15, 56: 8, 90: 6, 120: 8}
+
+
 def test_relu_may_wait_for_max_pooling():
     images, weights = (RNG.normal(size=shape).astype(np.float32) for shape in ((4, 9, 8, 3), (3, 3, 3, 20)))
 

@@ -6,11 +6,12 @@ import importlib.util
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import build, images, mlp, resolved, run_of, same_bits, tiny, trained
 
-from fmnist_jax import arms, config, experiment, metrics, paper, population, results, train
+from fmnist_jax import arms, augment, config, experiment, metrics, paper, population, results, train
 
 ROOT = Path(__file__).parent.parent
 SGD = {"optimizer__name": "sgd", "optimizer__learning_rate": 1.0}
@@ -27,6 +28,25 @@ def mapped():
 def test_law_1_a_mapped_run_has_the_bits_it_has_alone(mapped):
     pop, inputs = build(tiny(), seeds=(1,))
     assert same_bits(run_of(trained(pop, inputs, STEPS), 0), run_of(mapped, 1))
+
+
+def test_law_1_augmented_runs_have_the_bits_they_have_alone():
+    """All operations, those of colours too."""
+    ops, key = tuple(augment.AUGMENTATIONS), jax.random.key(7)
+    strengths = augment.AugmentHyper(*map(jnp.float32, (0.5, 20, 3, 0.4, 0.4, 0.4, 0.3, 0.1, 0.7, 0.3)))
+    keys, hypers = jax.random.split(key, 3), jax.tree.map(lambda leaf: leaf * jnp.array([0.0, 0.5, 1.0]), strengths)
+    kernel, x = jax.random.normal(key, (3, 3, 3, 4)), jax.random.uniform(key, (16, 8, 8, 3))
+
+    def features(x, run):  # a convolution reads the images, as in training
+        y = augment.standardise(augment.augment(ops, run[0], x, run[1]), 0.3, 0.2)
+        return jax.lax.conv_general_dilated(y, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    mapped = jax.jit(lambda x, runs: jax.lax.map(lambda run: features(x, run), runs))
+    runs = [jax.tree.map(lambda leaf: leaf[i : i + 1], (keys, hypers)) for i in range(3)]  # noqa: B023
+    alone = np.concatenate([mapped(x, run) for run in runs])
+    np.testing.assert_array_equal(mapped(x, (keys, hypers)), alone)
+    vmapped = jax.jit(jax.vmap(features, (None, 0)))
+    np.testing.assert_allclose(vmapped(x, (keys, hypers)), alone, atol=1e-4)
 
 
 def test_law_1_a_vmapped_run_is_within_tolerance_of_the_run_alone(mapped):
