@@ -18,7 +18,7 @@ PLACES = (
     (0, -6, "center", "top"),
     *(
         (6 * side, up, "left" if side > 0 else "right", "center")
-        for up in (4, -4, 12, -12, 24, -24)
+        for up in (2, 4, -4, 12, -12, 24, -24)
         for side in (1, -1)
     ),
 )

@@ -83,7 +83,9 @@ def curves(analysis: Analysis, metric: str, arms=None, ax=None):
             label = short(arm) if name == metrics[0] else None
             line = DASHES.get(split, "-") if len(metrics) > 1 else "-"
             ax.plot(x, times * rows["mean"], line, color=shade, linewidth=1.6, label=label)
-            ax.fill_between(x, times * rows["low"], times * rows["high"], color=shade, alpha=0.13, linewidth=0)
+            known = rows.dropna(subset=["low", "high"])  # equal repeats have no interval: between their neighbours'
+            band = times * known["low"], times * known["high"]
+            ax.fill_between(known["epoch"], *band, color=shade, alpha=0.13, linewidth=0)
     ax.set_xlabel("epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(words.metric_label(metric, share))
